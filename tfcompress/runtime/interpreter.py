@@ -1,0 +1,91 @@
+"""LiteRT's interpreter with the tfcompress delegate loaded."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ai_edge_litert import interpreter as litert
+
+from tfcompress.errors import InvalidInputError, PayloadError
+from tfcompress.runtime.native import delegate_path
+
+__all__ = ["Interpreter"]
+
+
+class Interpreter(litert.Interpreter):  # type: ignore[misc]  # LiteRT ships no types.
+    """Runs packed and plain `.tflite` files; LiteRT's interpreter, with the same methods.
+
+    Our delegate comes before every other one: a delegate that needs static shapes would otherwise
+    make the runtime prepare our custom ops before they are claimed.
+
+    Args:
+        model_path: Path of a `.tflite` file; or
+        model_content: its bytes.
+        experimental_delegates: Further delegates, applied after ours.
+        num_threads: Threads of the CPU kernels, ≥ 1.
+        **options: LiteRT's other constructor arguments.
+
+    Raises:
+        InvalidInputError: The file is missing or is no valid `.tflite`.
+        PayloadError: A payload is damaged: its checksum or its fields contradict its bytes.
+        NativeLibraryError: The native library is missing or foreign.
+    """
+
+    def __init__(
+        self,
+        model_path: str | os.PathLike[str] | None = None,
+        model_content: bytes | None = None,
+        experimental_delegates: Sequence[Any] | None = None,
+        num_threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Opens the file and lets our delegate, then the others, claim its ops."""
+        self._source = f"model_path='{os.fspath(model_path)}'" if model_path else "model_content"
+        _check_file(model_path, model_content)
+        ours = litert.load_delegate(str(delegate_path()))
+        delegates = [ours, *(experimental_delegates or ())]
+        path = None if model_path is None else os.fspath(model_path)
+        try:
+            super().__init__(path, model_content, delegates, num_threads, **options)
+        except (RuntimeError, ValueError) as error:
+            raise self._explained(error) from None
+
+    def allocate_tensors(self) -> None:
+        """Plans the memory; damaged payloads show here at the latest.
+
+        Raises:
+            PayloadError: A payload is damaged.
+        """
+        try:
+            super().allocate_tensors()
+        except (RuntimeError, ValueError) as error:
+            raise self._explained(error) from None
+
+    def _explained(self, error: Exception) -> Exception:
+        """The same failure as one line of ours; failures that are none of ours stay as they are."""
+        reason = " ".join(str(error).split())
+        if "Flatbuffer" in reason or "model identifier" in reason or "allocation is null" in reason:
+            return InvalidInputError(
+                "the model must be a valid .tflite file", f"{self._source} ({reason})", "Convert or copy it again"
+            )
+        if "tfcompress" in reason or "payload" in reason.lower():
+            return PayloadError(
+                "every payload of a packed model must be undamaged",
+                f"{self._source} ({reason})",
+                "Copy the file again from its source, or pack it anew",
+            )
+        return error
+
+
+def _check_file(model_path: str | os.PathLike[str] | None, model_content: bytes | None) -> None:
+    if model_path is not None and not Path(model_path).is_file():
+        raise InvalidInputError(
+            "the model must be an existing file", f"model_path='{os.fspath(model_path)}'", "Check the path"
+        )
+    if model_path is None and not model_content:
+        raise InvalidInputError(
+            "model_path or model_content must be given", "neither, or empty content", "Give a .tflite file"
+        )
