@@ -15,7 +15,7 @@ from tfcompress.runtime.native import delegate_path
 
 __all__ = ["peak_memory", "peak_memory_here"]
 
-_CHILD = "import sys; from tfcompress.runtime.memory import *; print(peak_memory_here(sys.argv[1], int(sys.argv[2])))"
+_CHILD = (
     "import sys; from tfcompress.runtime import memory; print(memory.peak_memory_here(sys.argv[1], int(sys.argv[2])))"
 )
 
