@@ -1,0 +1,9 @@
+"""The result of one compression, as JSON, as a terminal table and as one HTML page."""
+
+from tfcompress.report.environment import environment
+from tfcompress.report.folder import result_files
+from tfcompress.report.page import render_page
+from tfcompress.report.result import Histogram, LayerReport, Result
+from tfcompress.report.table import result_table
+
+__all__ = ["Histogram", "LayerReport", "Result", "environment", "render_page", "result_files", "result_table"]
