@@ -10,15 +10,17 @@
 namespace tfc {
 
 // Decoded weights, alive only during Conv2D::Create.
-// weight[o][t][i] = scale[o] * (codebook ? codebook[symbol] : symbol - 2^(num_bits-1)).
+// weight[o][t][i] = scale[o] * (codebook ? codebook[symbol] : symbol -
+// 2^(num_bits-1)).
 struct WeightsView {
   int out_channels;
   int kernel_height;
   int kernel_width;
   int in_channels;
-  int num_bits;            // 1 to 8
-  const uint8_t* symbols;  // [out][kernel_height][kernel_width][in], one per byte
-  const float* scale;      // num_scales values: one per out channel, or one
+  int num_bits;  // 1 to 8
+  const uint8_t*
+      symbols;         // [out][kernel_height][kernel_width][in], one per byte
+  const float* scale;  // num_scales values: one per out channel, or one
   int num_scales;
   const float* codebook;  // codebook_size values, or nullptr for uniform codes
   int codebook_size;
@@ -56,9 +58,10 @@ class Conv2D {
   // Bytes of scratch that Run needs for this geometry.
   virtual size_t WorkspaceBytes(const ConvGeometry& geometry) const = 0;
 
-  // x: [batch][in_height][in_width][in], y: [batch][out_height][out_width][out],
-  // bias: [out] or nullptr, workspace: 64-byte aligned. Thread-compatible: two
-  // threads may Run the same object with different workspaces.
+  // x: [batch][in_height][in_width][in], y:
+  // [batch][out_height][out_width][out], bias: [out] or nullptr, workspace:
+  // 64-byte aligned. Thread-compatible: two threads may Run the same object
+  // with different workspaces.
   virtual void Run(const ConvGeometry& geometry, const float* x,
                    const float* bias, Activation activation, float* y,
                    void* workspace) const = 0;

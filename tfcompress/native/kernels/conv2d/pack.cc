@@ -1,0 +1,113 @@
+// How the kernels' weights are stored. Depth is padded to a multiple of 8 and
+// out channels to a block of columns; a *group* is 4 consecutive depths of 8
+// consecutive out channels, 32 values in the order [out][depth].
+//
+//   kNibble   32 bytes hold 4 depths of 16 outs: low nibbles are the group of
+//             the first 8 outs, high nibbles that of the last 8.
+//   kPalette  32 bytes hold 8 depths of 8 outs: low nibbles are the group of
+//             the first 4 depths, high nibbles that of the last 4.
+//   kByte     32 bytes hold 4 depths of 8 outs: the group.
+#include <algorithm>
+
+#include "kernels/conv2d/kernel.h"
+
+namespace tfc {
+namespace {
+
+constexpr int kGroupOuts = 8;
+constexpr int kGroupDepths = 4;
+constexpr int kGroup = kGroupOuts * kGroupDepths;
+
+// Reads symbols; what lies in the padding is 0. Activations are 0 there too, or
+// the column is dropped.
+class Source {
+ public:
+  Source(const WeightsView& weights, const Levels& levels, bool as_levels)
+      : symbols_(weights.symbols),
+        depth_(Depth(weights)),
+        outs_(weights.out_channels),
+        levels_(levels),
+        as_levels_(as_levels) {}
+
+  void Group(int out, int64_t depth, uint8_t* group) const {
+    for (int o = out; o < out + kGroupOuts; ++o) {
+      for (int64_t k = depth; k < depth + kGroupDepths; ++k) {
+        *group++ = o < outs_ && k < depth_ ? Value(symbols_[o * depth_ + k])
+                                           : uint8_t{0};
+      }
+    }
+  }
+
+ private:
+  uint8_t Value(uint8_t symbol) const {
+    return as_levels_ ? static_cast<uint8_t>(levels_.level[symbol]) : symbol;
+  }
+
+  const uint8_t* symbols_;
+  int64_t depth_;
+  int outs_;
+  const Levels& levels_;
+  bool as_levels_;
+};
+
+void PutNibbles(const uint8_t* low, const uint8_t* high, uint8_t* out) {
+  for (int i = 0; i < kGroup; ++i) {
+    out[i] = static_cast<uint8_t>(low[i] | high[i] << 4);
+  }
+}
+
+// 8 depths of one block of columns; returns the end of what was written.
+uint8_t* PutStep(const Conv2DKernel& kernel, const Source& source, int out,
+                 int64_t depth, uint8_t* packed) {
+  uint8_t first[kGroup], second[kGroup];
+  if (kernel.packing == Packing::kPalette) {
+    source.Group(out, depth, first);
+    source.Group(out, depth + kGroupDepths, second);
+    PutNibbles(first, second, packed);
+    return packed + kGroup;
+  }
+  for (int64_t k = depth; k < depth + kDepthStep; k += kGroupDepths) {
+    source.Group(out, k, first);
+    if (kernel.packing == Packing::kNibble) {
+      source.Group(out + kGroupOuts, k, second);
+      PutNibbles(first, second, packed);
+    } else {
+      std::copy_n(first, kGroup, packed);
+    }
+    packed += kGroup;
+  }
+  return packed;
+}
+
+}  // namespace
+
+std::vector<uint8_t> Pack(const Conv2DKernel& kernel,
+                          const WeightsView& weights, const Levels& levels) {
+  const size_t steps = (Depth(weights) + kDepthStep - 1) / kDepthStep;
+  const size_t blocks =
+      (weights.out_channels + kernel.columns - 1) / kernel.columns;
+  const size_t bits = kernel.packing == Packing::kByte ? 8 : 4;
+  std::vector<uint8_t> packed(blocks * steps * kDepthStep * kernel.columns *
+                              bits / 8);
+  const Source source(weights, levels, kernel.packing != Packing::kPalette);
+  uint8_t* next = packed.data();
+  for (size_t block = 0; block < blocks; ++block) {
+    for (size_t step = 0; step < steps; ++step) {
+      next = PutStep(kernel, source, static_cast<int>(block * kernel.columns),
+                     static_cast<int64_t>(step * kDepthStep), next);
+    }
+  }
+  return packed;
+}
+
+std::vector<uint8_t> PaletteTables(const Levels& levels) {
+  constexpr int kMask = (1 << kPaletteLowBits) - 1;
+  std::vector<uint8_t> tables(32);
+  for (size_t s = 0; s < std::min<size_t>(16, levels.level.size()); ++s) {
+    tables[s] = static_cast<uint8_t>(levels.level[s] & kMask);
+    tables[16 + s] = static_cast<uint8_t>(levels.level[s] >> kPaletteLowBits);
+  }
+  return tables;
+}
+
+}  // namespace tfc

@@ -1,0 +1,242 @@
+// Products of int8 rows with low-bit weights, by vpmaddubsw: unsigned weights
+// times signed activations, added up in s16 for as many steps as cannot
+// overflow, then in s32. A weight of more than 4 bits is split into a low and a
+// high part that go their own way in s16 and meet in s32.
+#include <immintrin.h>
+
+#include "kernels/conv2d/kernel.h"
+
+namespace tfc {
+namespace {
+
+constexpr int kRows = 4;
+
+inline __m256i Load(const uint8_t* p) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
+}
+
+inline __m256i LowNibbles(__m256i v) {
+  return _mm256_and_si256(v, _mm256_set1_epi8(15));
+}
+
+inline __m256i HighNibbles(__m256i v) {
+  return LowNibbles(_mm256_srli_epi16(v, 4));
+}
+
+// Each of the following gives, for 4 depths, the two vectors of unsigned
+// weights that are multiplied with the same activations.
+struct Operands {
+  __m256i first, second;
+};
+
+// Weights of <= 4 bits: outs 0-7 and outs 8-15.
+struct Nibbles {
+  static constexpr int kVectors = 2;  // of 8 outs
+  static constexpr int kStepBytes = 64;
+  static constexpr int kSafeSteps = 4;  // 8 x 2 x 127 x 15 = 30480
+  explicit Nibbles(const uint8_t*) {}
+
+  template <int kHalf>
+  Operands Get(const uint8_t* step) const {
+    const __m256i v = Load(step + 32 * kHalf);
+    return {LowNibbles(v), HighNibbles(v)};
+  }
+};
+
+// Weights of <= 8 bits: low nibbles and high nibbles of outs 0-7.
+struct Bytes : Nibbles {
+  static constexpr int kVectors = 1;
+  static constexpr int kHigh = 16;  // weight of the high part
+  using Nibbles::Nibbles;
+};
+
+// Palette indices: low and high parts of the levels of outs 0-7.
+struct Palette {
+  static constexpr int kVectors = 1;
+  static constexpr int kStepBytes = 32;
+  static constexpr int kSafeSteps = 2;  // 4 x 2 x 127 x 31 = 31496
+  static constexpr int kHigh = 1 << kPaletteLowBits;
+  __m256i low, high;
+
+  explicit Palette(const uint8_t* tables) {
+    const auto* halves = reinterpret_cast<const __m128i*>(tables);
+    low = _mm256_broadcastsi128_si256(_mm_loadu_si128(halves));
+    high = _mm256_broadcastsi128_si256(_mm_loadu_si128(halves + 1));
+  }
+
+  template <int kHalf>
+  Operands Get(const uint8_t* step) const {
+    const __m256i v = Load(step);
+    const __m256i index = kHalf == 0 ? LowNibbles(v) : HighNibbles(v);
+    return {_mm256_shuffle_epi8(low, index), _mm256_shuffle_epi8(high, index)};
+  }
+};
+
+inline __m256i Broadcast4(const int8_t* a) {
+  int value;
+  __builtin_memcpy(&value, a, sizeof(value));
+  return _mm256_set1_epi32(value);
+}
+
+// s16 sums of up to W::kSafeSteps steps of 8 depths.
+template <class W, int kTile>
+struct Words {
+  __m256i first[kTile], second[kTile];
+
+  template <int kHalf, bool kStart>
+  inline void Add(const W& weights, const uint8_t* w, const int8_t* a,
+                  size_t stride) {
+    const Operands u = weights.template Get<kHalf>(w);
+#pragma GCC unroll 4
+    for (int r = 0; r < kTile; ++r) {
+      const __m256i x = Broadcast4(a + r * stride + 4 * kHalf);
+      const __m256i p = _mm256_maddubs_epi16(u.first, x);
+      const __m256i q = _mm256_maddubs_epi16(u.second, x);
+      first[r] = kStart ? p : _mm256_add_epi16(first[r], p);
+      second[r] = kStart ? q : _mm256_add_epi16(second[r], q);
+    }
+  }
+
+  inline void Sum(const W& weights, const uint8_t* w, const int8_t* a,
+                  size_t stride, int steps) {
+    Add<0, true>(weights, w, a, stride);
+    Add<1, false>(weights, w, a, stride);
+    for (int s = 1; s < steps; ++s) {
+      w += W::kStepBytes;
+      a += 8;
+      Add<0, false>(weights, w, a, stride);
+      Add<1, false>(weights, w, a, stride);
+    }
+  }
+};
+
+// Adds the words to s32 sums of outs 0-7 (and 8-15).
+template <class W, int kTile>
+inline void Widen(const Words<W, kTile>& words,
+                  __m256i (&sums)[W::kVectors][kTile]) {
+  const __m256i one = _mm256_set1_epi16(1);
+#pragma GCC unroll 4
+  for (int r = 0; r < kTile; ++r) {
+    const __m256i p = _mm256_madd_epi16(words.first[r], one);
+    if constexpr (W::kVectors == 2) {
+      const __m256i q = _mm256_madd_epi16(words.second[r], one);
+      sums[0][r] = _mm256_add_epi32(sums[0][r], p);
+      sums[1][r] = _mm256_add_epi32(sums[1][r], q);
+    } else {
+      const __m256i high = _mm256_set1_epi16(W::kHigh);
+      const __m256i q = _mm256_madd_epi16(words.second[r], high);
+      sums[0][r] = _mm256_add_epi32(sums[0][r], _mm256_add_epi32(p, q));
+    }
+  }
+}
+
+// Lanes of the columns [column, column + 8) that exist.
+inline __m256i Mask(const Product& p, int column) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(p.out_channels - column), lane);
+}
+
+template <int kTile>
+inline void Store(const Product& p, int row, int column,
+                  const __m256i (&sums)[kTile]) {
+  const __m256i mask = Mask(p, column);
+  const __m256 scale = _mm256_maskload_ps(p.scales + column, mask);
+  const __m256 bias = p.bias != nullptr
+                          ? _mm256_maskload_ps(p.bias + column, mask)
+                          : _mm256_setzero_ps();
+  const bool whole = column + 8 <= p.out_channels;
+#pragma GCC unroll 4
+  for (int r = 0; r < kTile; ++r) {
+    const __m256i sum =
+        _mm256_sub_epi32(sums[r], _mm256_set1_epi32(p.shifts[row + r]));
+    const __m256 row_scale = _mm256_set1_ps(p.row_scales[row + r]);
+    __m256 v =
+        _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(scale, row_scale));
+    v = _mm256_add_ps(v, bias);
+    // The second operand is the result where one of them is a NaN.
+    if (p.activation != Activation::kNone) {
+      v = _mm256_max_ps(_mm256_setzero_ps(), v);
+    }
+    if (p.activation == Activation::kRelu6) {
+      v = _mm256_min_ps(_mm256_set1_ps(6.0f), v);
+    }
+    float* y = p.y + size_t{1} * (row + r) * p.out_channels + column;
+    if (whole) {
+      _mm256_storeu_ps(y, v);
+    } else {
+      _mm256_maskstore_ps(y, mask, v);
+    }
+  }
+}
+
+template <class W, int kTile>
+void Tile(const Product& p, const W& weights, const uint8_t* w, int row,
+          int column) {
+  __m256i sums[W::kVectors][kTile];
+  for (auto& vector : sums) {
+    for (__m256i& sum : vector) sum = _mm256_setzero_si256();
+  }
+  const int8_t* a = p.a + row * p.a_stride;
+  int steps = p.depth / kDepthStep;
+  Words<W, kTile> words;
+  for (; steps >= W::kSafeSteps; steps -= W::kSafeSteps) {
+    words.Sum(weights, w, a, p.a_stride, W::kSafeSteps);
+    Widen(words, sums);
+    w += W::kSafeSteps * W::kStepBytes;
+    a += W::kSafeSteps * kDepthStep;
+  }
+  if (steps > 0) {
+    words.Sum(weights, w, a, p.a_stride, steps);
+    Widen(words, sums);
+  }
+  for (int v = 0; v < W::kVectors; ++v) {
+    if (column + 8 * v < p.out_channels) {
+      Store(p, row, column + 8 * v, sums[v]);
+    }
+  }
+}
+
+template <class W>
+void Multiply(const Product& p) {
+  const W weights(p.tables);
+  const size_t block_bytes = size_t{1} * p.depth / kDepthStep * W::kStepBytes;
+  const uint8_t* w = p.weights;
+  for (int column = 0; column < p.out_channels; column += 8 * W::kVectors) {
+    int row = 0;
+    for (; row + kRows <= p.rows; row += kRows) {
+      Tile<W, kRows>(p, weights, w, row, column);
+    }
+    switch (p.rows - row) {
+      case 3:
+        Tile<W, 3>(p, weights, w, row, column);
+        break;
+      case 2:
+        Tile<W, 2>(p, weights, w, row, column);
+        break;
+      case 1:
+        Tile<W, 1>(p, weights, w, row, column);
+        break;
+    }
+    w += block_bytes;
+  }
+}
+
+bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
+
+}  // namespace
+
+extern const Conv2DKernel conv2d_u4_avx2_4x16;
+extern const Conv2DKernel conv2d_palette_avx2_4x8;
+extern const Conv2DKernel conv2d_u8_avx2_4x8;
+
+const Conv2DKernel conv2d_u4_avx2_4x16 = {
+    "conv2d_u4_avx2_4x16", Packing::kNibble, kRows, 16, HasAvx2,
+    Multiply<Nibbles>,     &kQuantizeAvx2};
+const Conv2DKernel conv2d_palette_avx2_4x8 = {
+    "conv2d_palette_avx2_4x8", Packing::kPalette, kRows, 8, HasAvx2,
+    Multiply<Palette>,         &kQuantizeAvx2};
+const Conv2DKernel conv2d_u8_avx2_4x8 = {
+    "conv2d_u8_avx2_4x8", Packing::kByte, kRows, 8, HasAvx2,
+    Multiply<Bytes>,      &kQuantizeAvx2};
+
+}  // namespace tfc

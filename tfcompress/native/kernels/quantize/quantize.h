@@ -1,0 +1,43 @@
+// Symmetric int8 quantization of activations: x = scale * q, |q| <= 127.
+#ifndef TFCOMPRESS_NATIVE_KERNELS_QUANTIZE_QUANTIZE_H_
+#define TFCOMPRESS_NATIVE_KERNELS_QUANTIZE_QUANTIZE_H_
+
+#include <cstddef>
+#include <cstdint>
+
+namespace tfc {
+
+// One implementation; all give the same bits.
+struct QuantizeKernel {
+  const char* name;
+
+  // Largest |x[i]| as the bits of a float; a NaN or an infinity gives
+  // 0x7f800000 or more. 0 for n = 0.
+  uint32_t (*abs_max_bits)(const float* x, size_t n);
+
+  // q[i] = x[i] * inverse_scale, rounded to nearest, ties to even. Reads and
+  // writes exactly n elements; |x[i] * inverse_scale| must be below 127.5.
+  void (*quantize)(const float* x, size_t n, float inverse_scale, int8_t* q);
+
+  // Sum of q; n must be a multiple of 8.
+  int32_t (*sum)(const int8_t* q, size_t n);
+};
+
+extern const QuantizeKernel kQuantizeRef;
+#ifdef TFC_X86_64
+extern const QuantizeKernel kQuantizeAvx2;
+#endif
+
+// Scale of an image: absmax / 127. `inverse` is 0 when every code must be 0:
+// for an image that is all 0 (scale 0, also below 1.5e-36, where 1 / scale
+// leaves the float range) and for one with a NaN or an infinity (scale NaN).
+struct ImageScale {
+  float scale;
+  float inverse;
+};
+
+ImageScale ScaleOf(uint32_t abs_max_bits);
+
+}  // namespace tfc
+
+#endif  // TFCOMPRESS_NATIVE_KERNELS_QUANTIZE_QUANTIZE_H_
