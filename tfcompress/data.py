@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tfcompress.errors import InvalidInputError
-from tfcompress.measure import leaves
+from tfcompress.measure import Metric, leaves
 
-__all__ = ["Data", "Samples", "as_data"]
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["Data", "Samples", "as_data", "file_pairs", "in_model_structure"]
 
 Batch = tuple[Any, Any, Any]
 
@@ -172,3 +175,31 @@ def _as_batch(name: str, element: Any) -> Batch:
         )
     x, y = _mapped(np.asarray, element[0]), _mapped(np.asarray, element[1])
     return x, y, np.asarray(element[2]) if len(element) == 3 else None
+
+
+def file_pairs(model: keras.Model, samples: Samples) -> Iterator[tuple[Any, Any]]:
+    """One pass of (x, y) for the model's `.tflite`, whose inputs go by name and not by position."""
+    names = [tensor.name for tensor in getattr(model, "inputs", None) or ()]
+    for x, y in samples.pairs():
+        if len(names) > 1 and isinstance(x, (list, tuple)):
+            x = dict(zip(names, x, strict=True))
+        yield x, y
+
+
+def in_model_structure(model: keras.Model, metric: Metric) -> Metric:
+    """The metric, given outputs in the structure that the Keras model returns, not as a flat list."""
+    import keras
+
+    structure = getattr(model, "output", None)
+
+    def arranged(outputs: Any) -> Any:
+        if not isinstance(outputs, list) or structure is None:
+            return outputs
+        return keras.tree.pack_sequence_as(structure, outputs)
+
+    scores = metric.scores
+    return dataclasses.replace(
+        metric,
+        value=lambda labels, outputs: metric.value(labels, arranged(outputs)),
+        scores=None if scores is None else lambda labels, outputs: scores(labels, arranged(outputs)),
+    )

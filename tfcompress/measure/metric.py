@@ -52,6 +52,8 @@ def as_metric(metric: Any = None, direction: Direction | None = None) -> Metric:
     Raises:
         InvalidInputError: The name is unknown, or the direction is missing.
     """
+    if direction not in (None, "max", "min"):
+        raise InvalidInputError("direction must be 'max' or 'min'", f"direction='{direction}'", "Choose one of the two")
     if metric is None or metric in ("accuracy", "acc"):
         return Metric("accuracy", "max", lambda y, p: float(np.mean(_is_correct(y, p))), _is_correct)
     if isinstance(metric, Metric):

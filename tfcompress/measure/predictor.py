@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -130,7 +131,15 @@ def _named_details(interpreter: Interpreter) -> tuple[dict[str, Any], dict[str, 
         return inputs, outputs
     runner = interpreter.get_signature_runner(next(iter(signatures)))
     inputs, outputs = runner.get_input_details(), runner.get_output_details()
-    return ({name: inputs[name] for name in sorted(inputs)}, {name: outputs[name] for name in sorted(outputs)})
+    return (
+        {name: inputs[name] for name in sorted(inputs, key=_natural)},
+        {name: outputs[name] for name in sorted(outputs, key=_natural)},
+    )
+
+
+def _natural(name: str) -> list[tuple[int, str]]:
+    """Sorts output_2 before output_10."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", name)]
 
 
 def _concatenated(parts: list[Any]) -> Any:

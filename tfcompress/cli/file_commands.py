@@ -1,0 +1,137 @@
+"""Commands from file to file: convert, pack, expand, inspect, audit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from tfcompress.cli.console import JsonOption, emit
+from tfcompress.errors import InvalidInputError
+
+__all__ = ["audit", "convert", "expand", "inspect", "pack"]
+
+TfliteArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")]
+OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")]
+
+
+def convert(
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A trained .keras or .h5 model.")],
+    out: OutOption,
+    unsafe: Annotated[bool, typer.Option("--unsafe", help="Let code inside the model file (Lambda) run.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Convert a Keras model to a float .tflite.
+
+    BatchNorm is folded. This is the file that `compress` compares with.
+
+    Exit code 2 on bad input.
+    """
+    from tfcompress.convert import to_float_tflite
+    from tfcompress.files import load_model
+
+    _write(out, to_float_tflite(load_model(model, unsafe=unsafe)), None, as_json)
+
+
+def pack(file: TfliteArgument, out: OutOption, as_json: JsonOption = False) -> None:
+    """Store the weights of a .tflite small.
+
+    Finds the structure that the weights have, whoever trained them. No weight changes.
+
+    Exit code 2 on bad input.
+    """
+    from tfcompress import convert
+    from tfcompress.files import read_tflite
+
+    before = read_tflite(file)
+    _write(out, convert.pack(before), len(before), as_json)
+
+
+def expand(file: TfliteArgument, out: OutOption, as_json: JsonOption = False) -> None:
+    """Turn a packed file back into builtin ops.
+
+    For a runtime without the delegate; the weights stay exactly the same.
+
+    Exit code 2 on bad input.
+    """
+    from tfcompress import convert
+    from tfcompress.files import read_tflite
+
+    before = read_tflite(file)
+    _write(out, convert.expand(before), len(before), as_json)
+
+
+def inspect(file: TfliteArgument, as_json: JsonOption = False) -> None:
+    """List the constants of a .tflite.
+
+    Exit code 2 on bad input.
+    """
+    from tfcompress import convert
+    from tfcompress.cli.tables import rows_table
+    from tfcompress.files import read_tflite
+
+    content = read_tflite(file)
+    rows = [row.to_json() for row in convert.inspect(content)]
+    emit(
+        {"path": str(file), "bytes": len(content), "tensors": rows},
+        as_json,
+        lambda: rows_table(f"{file}, {len(content)} bytes", rows),
+    )
+
+
+def audit(
+    file: TfliteArgument,
+    promises: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="promises.json, which `compress` writes beside the model.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Compare a packed file with its promises.
+
+    The file is read back and decoded by the independent decoder.
+
+    Without --promises only the integrity of every payload is checked. Exit code 1 when a promise is
+    broken, 2 on bad input.
+    """
+    from tfcompress import convert
+    from tfcompress.cli.tables import rows_table
+    from tfcompress.files import read_tflite
+
+    promised = None if promises is None else _promises(promises)
+    verdict = convert.audit(read_tflite(file), promised)
+    value = verdict.to_json()
+    emit(value, as_json, lambda: rows_table("passed" if verdict.passed else "BROKEN", value["rows"]))
+    if not verdict.passed:
+        for failure in verdict.failures:
+            typer.echo(f"error: {failure}", err=True)
+        raise typer.Exit(1)
+
+
+def _promises(path: Path) -> list[Any]:
+    from pydantic import TypeAdapter, ValidationError
+
+    from tfcompress.recipe import Promise
+
+    try:
+        return TypeAdapter(list[Promise]).validate_json(path.read_bytes())
+    except OSError as error:
+        reason = error.strerror or str(error)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        reason = f"{'.'.join(str(part) for part in fault['loc']) or 'file'}: {fault['msg']}"
+    raise InvalidInputError(
+        "promises must be a promises.json that `compress` wrote", f"promises='{path}' ({reason})", "Check the path"
+    )
+
+
+def _write(out: Path, content: bytes, before: int | None, as_json: bool) -> None:
+    from tfcompress.files import write_file
+
+    write_file(out, content)
+    value: dict[str, Any] = {"path": str(out), "bytes": len(content)}
+    text = f"{out}: {len(content)} bytes"
+    if before is not None:
+        value |= {"bytes_before": before, "ratio": before / len(content)}
+        text += f", {before} before ({before / len(content):.2f}x)"
+    emit(value, as_json, text)
