@@ -32,13 +32,13 @@ def load_recipe(path: str | Path) -> Recipe:
 
 
 def parse_recipe(text: str, source: str = "recipe") -> Recipe:
-    """Reads a recipe from YAML text; JSON is YAML too.
+    """Reads a recipe from JSON or YAML text.
 
     Raises:
         InvalidInputError: The text is no YAML mapping, or a field is unknown or wrong.
     """
     try:
-        fields = yaml.safe_load(text)
+        fields = _load(text)
     except yaml.YAMLError as error:
         reason = str(error).replace("\n", " ")
         raise InvalidInputError(
@@ -54,6 +54,13 @@ def parse_recipe(text: str, source: str = "recipe") -> Recipe:
         raise InvalidInputError(
             "a recipe must keep to its schema", f"{source}: {_one_line(error)}", "`recipe_schema()` lists the fields"
         ) from None
+
+
+def _load(text: str) -> Any:
+    try:
+        return json.loads(text)  # not left to YAML, which takes JSON's surrogate pairs for two characters
+    except ValueError:
+        return yaml.safe_load(text)
 
 
 def _one_line(error: ValidationError | TypeError) -> str:

@@ -1,0 +1,120 @@
+import numpy as np
+import pytest
+from pydantic import ValidationError
+
+from tfcompress.errors import InvalidInputError
+from tfcompress.recipe import Budget, Codebook, Distillation, Promise, Quantization, Recipe, Rule, Sparsity, mask_hash
+
+PATHS = ("conv1", "conv2", "block1/conv", "block2/conv", "head/logits")
+
+
+def test_last_matching_rule_wins():
+    everything = Rule(layers="*", quantization=Quantization(num_bits=4))
+    exempt = Rule(layers="head/*")
+    recipe = Recipe(rules=(everything, exempt))
+    assert recipe.rule_for("conv1") is everything
+    assert recipe.rule_for("head/logits") is exempt
+    assert exempt.is_empty and not everything.is_empty
+
+
+@pytest.mark.parametrize(
+    ("pattern", "matched"),
+    [
+        ("*", PATHS),
+        ("conv?", ("conv1", "conv2")),
+        ("*/conv", ("block1/conv", "block2/conv")),
+        ("conv[12]", ("conv1", "conv2")),
+        ("re:block\\d/conv", ("block1/conv", "block2/conv")),
+        ("re:conv", ()),  # a regular expression names the whole path
+        ("CONV1", ()),
+    ],
+)
+def test_pattern_names_layers(pattern, matched):
+    rule = Rule(layers=pattern)
+    assert tuple(path for path in PATHS if rule.matches(path)) == matched
+
+
+def test_unmatched_rule_is_an_error_that_names_it():
+    recipe = Recipe(rules=(Rule(layers="*"), Rule(layers="convolution9")))
+    with pytest.raises(InvalidInputError, match=r"rules\[1\]\.layers='convolution9'; the layers are conv1, conv2"):
+        recipe.check_rules_match(PATHS)
+    Recipe(rules=(Rule(layers="*"),)).check_rules_match(PATHS)
+
+
+def test_no_rule_for_an_unnamed_layer():
+    assert Recipe(rules=(Rule(layers="conv1"),)).rule_for("conv2") is None
+
+
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [
+        (lambda: Rule(layers="re:("), "valid regular expression"),
+        (lambda: Rule(layers=""), "at least 1 character"),
+        (lambda: Recipe(rules=()), "at least 1 item"),
+        (lambda: Recipe(rules=(Rule(layers="*"),), epochs=0), "greater than or equal to 1"),
+        (lambda: Recipe(rules=(Rule(layers="*"),), version=2), "Input should be 1"),
+        (lambda: Recipe(rules=(Rule(layers="*"),), speed=3), "Extra inputs are not permitted"),
+        (lambda: Quantization(num_bits=1), "greater than or equal to 2"),
+        (lambda: Quantization(num_bits=9), "less than or equal to 8"),
+        (lambda: Codebook(num_centroids=257), "less than or equal to 256"),
+        (lambda: Codebook(num_centroids=4, init="best"), "Input should be 'linear'"),
+        (lambda: Sparsity(target=1.0), "less than 1"),
+        (lambda: Sparsity(target=0.5, granularity="n_of_m"), "n_of_m must be given exactly when"),
+        (lambda: Sparsity(target=0.5, n_of_m=(2, 4)), "n_of_m must be given exactly when"),
+        (lambda: Sparsity(target=0.6, granularity="n_of_m", n_of_m=(2, 4)), "target must be 1 - n/m = 0.5"),
+        (lambda: Sparsity(target=0.5, granularity="n_of_m", n_of_m=(4, 4)), "0 < n < m"),
+        (lambda: Sparsity(target=0.5, granularity="block", block=(0, 16)), "each at least 1"),
+        (lambda: Sparsity(target=0.5, schedule=3), "valid dictionary"),
+        (lambda: Distillation(alpha=1.5), "less than or equal to 1"),
+        (lambda: Distillation(temperature=0), "greater than 0"),
+        (lambda: Budget(size_bytes=0), "greater than 0"),
+    ],
+)
+def test_wrong_values_are_refused(build, message):
+    with pytest.raises(ValidationError, match=message):
+        build()
+
+
+def test_codebook_and_bits_must_agree():
+    with pytest.raises(ValidationError, match="must be 'tensor' beside a codebook"):
+        Rule(
+            layers="*", codebook=Codebook(num_centroids=4), quantization=Quantization(num_bits=4, granularity="channel")
+        )
+    with pytest.raises(ValidationError, match=r"at most 2\^num_bits - 1 = 15. Received: num_centroids=16"):
+        Rule(layers="*", codebook=Codebook(num_centroids=16), quantization=Quantization(num_bits=4))
+    Rule(layers="*", codebook=Codebook(num_centroids=15), quantization=Quantization(num_bits=4))
+
+
+def test_values_are_frozen():
+    with pytest.raises(ValidationError, match="frozen"):
+        Recipe(rules=(Rule(layers="*"),)).epochs = 3
+
+
+def test_mask_hash_is_the_same_in_every_order_of_axes():
+    rng = np.random.default_rng(0)
+    keras_kernel = rng.normal(size=(3, 3, 4, 8)) * (rng.random((3, 3, 4, 8)) < 0.4)
+    tflite_kernel = np.transpose(keras_kernel, (3, 0, 1, 2))
+    assert mask_hash(keras_kernel, (3,)) == mask_hash(tflite_kernel, (0,))
+    assert mask_hash(keras_kernel * -2.5, (3,)) == mask_hash(keras_kernel, (3,))
+    moved = keras_kernel.copy()
+    moved.ravel()[np.flatnonzero(moved)[0]] = 0
+    assert mask_hash(moved, (3,)) != mask_hash(keras_kernel, (3,))
+
+
+def test_mask_hash_knows_the_shape():
+    assert mask_hash(np.ones((4, 8)), (1,)) != mask_hash(np.ones((8, 4)), (1,))
+
+
+def test_promise_survives_json():
+    promise = Promise(
+        layer="conv1",
+        variable="conv1/kernel",
+        shape=(8, 3, 3, 4),
+        sparsity=0.7,
+        num_bits=4,
+        zeros=202,
+        levels=15,
+        granularity="channel",
+        mask_hash="0" * 32,
+    )
+    assert Promise.model_validate_json(promise.model_dump_json()) == promise
