@@ -1,0 +1,158 @@
+import hashlib
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfcompress.codec import Codes, crc32c, decode, encode
+from tfcompress.errors import PayloadError
+
+
+@st.composite
+def any_codes(draw):
+    shape = tuple(draw(st.lists(st.integers(1, 5), min_size=1, max_size=8).filter(lambda s: np.prod(s) <= 600)))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    palette = draw(st.booleans())
+    num_bits = draw(st.integers(1 if palette else 2, 8))
+    codebook = None
+    if palette:
+        values = np.unique(rng.normal(size=draw(st.integers(1, 2**num_bits))).astype(np.float32))
+        codebook = np.unique(np.where(rng.random(values.size) < 0.2, np.float32(0), values)) + np.float32(0)
+    limit = 2**num_bits if codebook is None else codebook.size
+    symbols = rng.integers(0, limit, shape).astype(np.uint8)
+    axis = draw(st.none() | st.integers(0, len(shape) - 1))
+    scale = rng.uniform(0.001, 2, 1 if axis is None else shape[axis]).astype(np.float32)
+    return Codes(symbols, num_bits, scale, axis, codebook)
+
+
+def assert_same(one, other):
+    np.testing.assert_array_equal(one.symbols, other.symbols)
+    np.testing.assert_array_equal(one.scale, other.scale)
+    assert (one.num_bits, one.channel_axis) == (other.num_bits, other.channel_axis)
+    assert (one.codebook is None) == (other.codebook is None)
+    if one.codebook is not None:
+        np.testing.assert_array_equal(one.codebook, other.codebook)
+
+
+@given(any_codes(), st.booleans())
+@settings(max_examples=200, deadline=None, derandomize=True)
+def test_round_trip(codes, entropy_coded):
+    payload = encode(codes, entropy_coded=entropy_coded)
+    assert len(payload) % 4 == 0
+    assert_same(decode(payload), codes)
+    assert payload == encode(decode(payload), entropy_coded=entropy_coded)
+
+
+def sparse_codes(num_bits=4, shape=(6, 5, 3), codebook=None):
+    rng = np.random.default_rng(7)
+    zero = 2 ** (num_bits - 1)
+    symbols = np.where(rng.random(shape) < 0.8, zero, rng.integers(1, 2 * zero, shape)).astype(np.uint8)
+    return Codes(symbols, num_bits, rng.uniform(0.1, 1, shape[0]).astype(np.float32), 0, codebook)
+
+
+PALETTE = (np.arange(16) - 8).astype(np.float32)
+
+
+@pytest.mark.parametrize("codebook", [None, PALETTE], ids=["uniform", "palette"])
+@pytest.mark.parametrize("entropy_coded", [True, False])
+def test_every_flipped_byte_is_refused(codebook, entropy_coded):
+    payload = encode(sparse_codes(codebook=codebook), entropy_coded=entropy_coded)
+    for at in range(len(payload)):
+        for flip in (0x01, 0x80, 0xFF):
+            damaged = bytearray(payload)
+            damaged[at] ^= flip
+            with pytest.raises(PayloadError):
+                decode(bytes(damaged))
+
+
+def test_every_truncation_and_extension_is_refused():
+    payload = encode(sparse_codes())
+    for size in range(len(payload)):
+        with pytest.raises(PayloadError):
+            decode(payload[:size])
+    with pytest.raises(PayloadError, match="length"):
+        decode(payload + b"\0\0\0\0")
+
+
+def forged(payload, at, new):
+    """The payload with other bytes at `at` and a CRC that fits them."""
+    damaged = bytearray(payload)
+    damaged[at : at + len(new)] = new
+    damaged[4:8] = struct.pack("<I", crc32c(bytes(damaged[8:])))
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize(
+    ("at", "new", "rule"),
+    [
+        (8, b"\x02", "version"),
+        (9, b"\x03", "encoding"),
+        (10, b"\x09", "num_bits"),
+        (10, b"\x01", "num_bits"),
+        (11, b"\x02", "flags"),
+        (13, b"\x00", "rank"),
+        (13, b"\x09", "rank"),
+        (14, b"\x00", "dimension"),
+        (14, b"\x07", "must take"),
+        (17, b"\x04", r"channel_axis \+ 1"),
+        (17, b"\x02", "padding|finite|positive|codes"),
+        (18, b"\x01", "codebook_size"),
+        (19, b"\x01", "must take"),
+        (20, b"\x00\x00\x00\x00", "positive"),
+        (20, b"\x00\x00\xc0\x7f", "finite"),
+    ],
+)
+def test_a_field_that_contradicts_another_is_refused_though_the_crc_fits(at, new, rule):
+    payload = encode(sparse_codes(), entropy_coded=False)
+    assert payload[12] < 128  # one byte of length: the offsets above hold
+    with pytest.raises(PayloadError, match=rule):
+        decode(forged(payload, at, new))
+
+
+def test_overlong_numbers_and_dirty_padding_are_refused():
+    payload = encode(sparse_codes(shape=(6, 5)), entropy_coded=False)
+    assert payload[14] == 6
+    # 0x86 0x00 is 6 in two bytes; it swallows the next dimension, so only the form can be at fault.
+    with pytest.raises(PayloadError, match="shortest"):
+        decode(forged(payload, 14, b"\x86\x00"))
+    padded = encode(Codes(np.zeros(1, np.uint8), 2, np.ones(1, np.float32), None, None), entropy_coded=False)
+    assert padded[-1] == 0
+    with pytest.raises(PayloadError, match="padding"):
+        decode(forged(padded, len(padded) - 1, b"\x01"))
+
+
+def test_a_palette_symbol_past_the_codebook_is_refused():
+    codes = Codes(np.array([0, 1, 2], np.uint8), 2, np.ones(1, np.float32), None, np.arange(3, dtype=np.float32))
+    payload = encode(codes, entropy_coded=False)
+    at = payload.rindex(np.float32(2).tobytes()) + 4
+    with pytest.raises(PayloadError, match="smaller than 3"):
+        decode(forged(payload, at, bytes([0b111111])))
+
+
+def test_entropy_coding_is_used_only_where_it_is_smaller():
+    flat = Codes(np.random.default_rng(0).integers(0, 16, 64).astype(np.uint8), 4, np.ones(1, np.float32), None, None)
+    assert encode(flat)[11] == 0
+    assert encode(sparse_codes(shape=(40, 40)))[11] == 1
+    assert len(encode(sparse_codes(shape=(40, 40)))) < 0.5 * len(
+        encode(sparse_codes(shape=(40, 40)), entropy_coded=False)
+    )
+
+
+@pytest.mark.parametrize("size", range(60, 150))
+def test_length_counts_itself_around_the_one_byte_limit(size):
+    codes = Codes(np.zeros(size, np.uint8), 8, np.ones(1, np.float32), None, None)
+    payload = encode(codes, entropy_coded=False)
+    assert_same(decode(payload), codes)
+
+
+def test_bytes_are_fixed_for_ever():
+    """The C++ reader relies on these very bytes; a change here is a new version of the format."""
+    payloads = [
+        encode(sparse_codes(), entropy_coded=False),
+        encode(sparse_codes(shape=(40, 40))),
+        encode(sparse_codes(codebook=PALETTE)),
+    ]
+    digests = [hashlib.sha256(payload).hexdigest()[:16] for payload in payloads]
+    assert digests == ["8a244164bce0a94c", "82f328a6127add43", "bbb042395e0dce3a"]

@@ -1,0 +1,116 @@
+import constriction
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfcompress.codec.range_coder import decode_symbols, encode_symbols
+from tfcompress.errors import PayloadError
+
+
+def literal_encode(symbols, num_bits, zero_symbol, row):
+    """FORMAT.md section 3 word for word, with `low` as one unbounded integer."""
+    low, range_, shifts = 0, 2**32 - 1, 0
+    models = {}
+
+    def code(name, bit):
+        nonlocal low, range_, shifts
+        p, k = models.get(name, (32768, 0))
+        bound = (range_ >> 12) * min(max(p >> 4, 1), 4095)
+        rate = 131072 // (2 * k + 3)
+        if bit:
+            low, range_, p = low + bound, range_ - bound, p - ((p * rate) >> 16)
+        else:
+            range_, p = bound, p + (((65536 - p) * rate) >> 16)
+        models[name] = (p, min(k + 1, 255))
+        while range_ < 2**24:
+            range_, low, shifts = range_ << 8, low << 8, shifts + 1
+
+    def nz(j):
+        return 1 if j < 0 else int(symbols[j] != zero_symbol)
+
+    for i, s in enumerate(int(s) for s in symbols):
+        if zero_symbol is not None:
+            code(("zero", nz(i - 1) + 2 * nz(i - 2) + 4 * nz(i - row)), int(s != zero_symbol))
+            if s == zero_symbol:
+                continue
+        node = 1
+        for depth in reversed(range(num_bits)):
+            bit = (s >> depth) & 1
+            if zero_symbol is None or node != (2**num_bits + zero_symbol) >> 1:
+                code(("tree", node), bit)
+            node = 2 * node + bit
+    top = -(-low // 2**24)
+    return top.to_bytes(shifts + 1, "big").rstrip(b"\0")
+
+
+@st.composite
+def sections(draw):
+    num_bits = draw(st.integers(1, 8))
+    zero_symbol = draw(st.none() | st.integers(0, 2**num_bits - 1))
+    rare = st.integers(0, 2**num_bits - 1)
+    likely = rare if zero_symbol is None else st.just(zero_symbol) | st.just(zero_symbol) | rare
+    symbols = draw(st.lists(likely, min_size=1, max_size=300))
+    return np.array(symbols, np.uint8), num_bits, zero_symbol, draw(st.integers(1, len(symbols)))
+
+
+@given(sections())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_equals_the_format_word_for_word_and_comes_back(section):
+    symbols, num_bits, zero_symbol, row = section
+    data = encode_symbols(symbols, num_bits, zero_symbol, row)
+    assert data == literal_encode(symbols, num_bits, zero_symbol, row)
+    np.testing.assert_array_equal(decode_symbols(data, symbols.size, num_bits, zero_symbol, row), symbols)
+
+
+def test_carries_and_long_runs_come_back():
+    rng = np.random.default_rng(3)
+    for trial in range(40):
+        symbols = np.where(rng.random(4000) < 0.002 * trial, rng.integers(0, 4, 4000), 3).astype(np.uint8)
+        data = encode_symbols(symbols, 2, None, 50)
+        np.testing.assert_array_equal(decode_symbols(data, 4000, 2, None, 50), symbols)
+
+
+def test_sections_longer_than_one_chunk_come_back():
+    symbols = np.random.default_rng(0).choice(4, 70_000, p=[0.05, 0.05, 0.85, 0.05]).astype(np.uint8)
+    data = encode_symbols(symbols, 2, 2, 700)
+    np.testing.assert_array_equal(decode_symbols(data, symbols.size, 2, 2, 700), symbols)
+
+
+@pytest.mark.parametrize(("num_bits", "sparsity"), [(2, 0.0), (2, 0.5), (4, 0.0), (4, 0.7), (4, 0.95), (8, 0.5)])
+def test_size_is_within_2_percent_of_an_ideal_static_coder(num_bits, sparsity):
+    rng = np.random.default_rng(num_bits)
+    zero = 2 ** (num_bits - 1)
+    codes = np.clip(np.round(rng.normal(0, zero / 3, 40_000)), 1 - zero, zero - 1)
+    codes[rng.random(codes.size) < sparsity] = 0
+    symbols = (codes + zero).astype(np.uint8)
+    frequencies = np.bincount(symbols, minlength=2**num_bits) / symbols.size
+    oracle = constriction.stream.queue.RangeEncoder()
+    model = constriction.stream.model.Categorical(frequencies.astype(np.float32), perfect=False)
+    oracle.encode(symbols.astype(np.int32), model)
+    ideal = 4 * oracle.num_words()
+    # Learning 2^num_bits frequencies costs about half a log2(n) bits each.
+    learning = 2**num_bits * np.log2(symbols.size) / 2 / 8
+    assert len(encode_symbols(symbols, num_bits, zero, 200)) <= 1.02 * ideal + learning + 8
+
+
+def test_clustered_zeros_cost_less_than_scattered_ones():
+    rng = np.random.default_rng(1)
+    symbols = rng.choice([1, 3], (100, 100)).astype(np.uint8)
+    rows = symbols.copy()
+    rows[:, rng.random(100) < 0.5] = 2
+    scattered = symbols.copy()
+    scattered[rng.random(scattered.shape) < 0.5] = 2
+    sizes = [len(encode_symbols(each.reshape(-1), 2, 2, 100)) for each in (rows, scattered)]
+    assert sizes[0] < 0.8 * sizes[1]
+
+
+def test_all_zeros_take_no_bytes():
+    symbols = np.full(100_000, 8, np.uint8)
+    assert encode_symbols(symbols, 4, 8, 10) == b""
+    np.testing.assert_array_equal(decode_symbols(b"", symbols.size, 4, 8, 10), symbols)
+
+
+def test_a_trailing_zero_byte_is_refused():
+    with pytest.raises(PayloadError, match="zero byte"):
+        decode_symbols(b"\x01\x00", 5, 4, 8, 1)
