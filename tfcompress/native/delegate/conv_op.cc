@@ -84,7 +84,7 @@ std::unique_ptr<Conv2D> MakeKernel(const OpNode& node, const Payload& payload,
     view.codebook_size = static_cast<int>(payload.codebook.size());
     return Conv2D::Create(view, settings.arithmetic, settings.use_ref);
   } catch (const Error& error) {
-    throw Error(node.Label() + ": " + error.what());
+    throw error.At(node.Label());
   }
 }
 

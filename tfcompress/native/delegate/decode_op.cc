@@ -71,7 +71,7 @@ std::unique_ptr<Op> MakeDecode(abi::Context* context, const OpNode& node) {
   try {
     DecodeWeights(payload, reinterpret_cast<float*>(weights.get()));
   } catch (const Error& error) {
-    throw Error(node.Label() + ": " + error.what());
+    throw error.At(node.Label());
   }
   std::memset(weights.get() + bytes, 0, kTailBytes);
   return std::make_unique<DecodeOp>(output, std::move(weights), bytes);

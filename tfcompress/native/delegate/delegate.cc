@@ -35,9 +35,9 @@ abi::Status Guarded(abi::Context* context, Body body) {
   } catch (const std::bad_alloc&) {
     context->ReportError(context,
                          "tfcompress: memory must be enough for the "
-                         "decoded weights and the workspace.");
+                         "decoded weights and the workspace.\n");
   } catch (const std::exception& error) {
-    context->ReportError(context, "tfcompress: %s", error.what());
+    context->ReportError(context, "tfcompress: %s\n", error.what());
   }
   return abi::kError;
 }

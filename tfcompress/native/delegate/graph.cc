@@ -1,5 +1,6 @@
 #include "delegate/graph.h"
 
+#include <algorithm>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -121,7 +122,7 @@ Payload PayloadOf(abi::Context* context, int index, const std::string& label) {
   try {
     return ParsePayload(static_cast<const uint8_t*>(tensor.data), tensor.bytes);
   } catch (const Error& error) {
-    throw Error(label + ": " + error.what());
+    throw error.At(label);
   }
 }
 
@@ -131,7 +132,7 @@ void ResizeTo(abi::Context* context, int index, const std::vector<int>& dims) {
       std::malloc(sizeof(int) * (1 + dims.size()) + sizeof(int)));
   if (array == nullptr) throw std::bad_alloc();
   array->size = static_cast<int>(dims.size());
-  std::memcpy(array->data, dims.data(), sizeof(int) * dims.size());
+  std::copy(dims.begin(), dims.end(), array->data);
   RequireOk(context->ResizeTensor(context, &TensorAt(context, index), array),
             "ResizeTensor");
 }

@@ -17,6 +17,14 @@ class Error : public std::runtime_error {
             rule + "." +
             (received.empty() ? "" : " Received: " + received + ".") +
             (remedy.empty() ? "" : " " + remedy + ".")) {}
+
+  // The same message, with where it happened in front.
+  Error At(const std::string& place) const {
+    return Error(std::runtime_error(place + ": " + what()));
+  }
+
+ private:
+  explicit Error(const std::runtime_error& whole) : std::runtime_error(whole) {}
 };
 
 }  // namespace tfc

@@ -29,8 +29,7 @@ class RangeDecoder {
   int Bit(BitModel& model) {
     const uint32_t p = model.zero_probability;
     const uint32_t rate = kRates[model.bits_seen];
-    const uint32_t bound =
-        (range_ >> 12) * std::clamp<uint32_t>(p >> 4, 1, 4095);
+    const uint32_t bound = (range_ >> 12) * std::max<uint32_t>(p >> 4, 1);
     const int bit = code_ >= bound;
     if (bit) {
       code_ -= bound;
