@@ -61,7 +61,7 @@ class Benchmark:
     rounds: int
     num_threads: int
 
-    def as_json(self) -> dict[str, Any]:
+    def to_json(self) -> dict[str, Any]:
         """The same values as plain JSON types."""
         return {
             "rounds": self.rounds,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import struct
 from pathlib import Path
 
 from tfcompress import __version__
@@ -36,7 +37,11 @@ def load_library(path: str | Path) -> ctypes.CDLL:
         NativeLibraryError: See `delegate_path`.
     """
     path = Path(path)
-    _check_machine(path)
+    content = _read(path)
+    _check_machine(path, content)
+    if _end_of_segments(content) > len(content):
+        # The loader maps what is missing and the process dies of SIGBUS.
+        raise NativeLibraryError("the native library must be whole", f"library='{path}', {len(content)} bytes", _REMEDY)
     try:
         library = ctypes.CDLL(str(path))
         version_function = library.tfc_version
@@ -55,23 +60,38 @@ def load_library(path: str | Path) -> ctypes.CDLL:
     return library
 
 
-def _check_machine(path: Path) -> None:
-    """Reads the ELF header: a foreign library gives a clear error instead of the loader's."""
+def _read(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            header = file.read(20)
+        return path.read_bytes()
     except OSError as error:
         raise NativeLibraryError(
             "the native library must exist", f"library='{path}' ({error.strerror})", _REMEDY
         ) from None
-    if header[:4] != b"\x7fELF" or len(header) < 20:
+
+
+def _check_machine(path: Path, content: bytes) -> None:
+    """Reads the ELF header: a foreign library gives a clear error instead of the loader's."""
+    if content[:4] != b"\x7fELF" or len(content) < 64:
         raise NativeLibraryError("the native library must be an ELF shared object", f"library='{path}'", _REMEDY)
-    machine = int.from_bytes(header[18:20], "little" if header[5] == 1 else "big")
+    machine = int.from_bytes(content[18:20], "little" if content[5] == 1 else "big")
     name = _ELF_MACHINES.get(machine, f"machine {machine}")
     if name != _this_machine():
         raise NativeLibraryError(
             f"the native library must be built for {_this_machine()}", f"library='{path}' built for {name}", _REMEDY
         )
+
+
+def _end_of_segments(content: bytes) -> int:
+    """Bytes that the program headers of a 64-bit little-endian ELF file speak of."""
+    (offset,) = struct.unpack_from("<Q", content, 32)
+    size, count = struct.unpack_from("<HH", content, 54)
+    end = int(offset + size * count)
+    if end > len(content):
+        return end
+    for index in range(count):
+        start, _, _, length = struct.unpack_from("<QQQQ", content, offset + index * size + 8)
+        end = max(end, start + length)
+    return end
 
 
 def _this_machine() -> str:
