@@ -47,9 +47,6 @@ TEST(Quantize, EqualsRefAtEverySizeAndStaysInside) {
         EXPECT_EQ(kernel->abs_max_bits(x.data(), n), bits);
         kernel->quantize(x.data(), n, inverse, q.data());
         EXPECT_EQ(q.values(), want) << kernel->name << " " << n;
-        if (n % 8 == 0) {
-          EXPECT_EQ(kernel->sum(q.data(), n), kQuantizeRef.sum(want.data(), n));
-        }
       }
     }
   }
@@ -78,11 +75,37 @@ TEST(Quantize, AbsMaxSeesTheLargestEverywhere) {
   }
 }
 
-TEST(Quantize, SumsExtremesExactly) {
+TEST(Quantize, RowSumsEqualRef) {
+  Random random(2);
+  for (const int rows : {1, 2, 3, 4, 5, 9}) {
+    for (int n = 8; n <= 136; n += 8) {
+      const size_t stride = n + 8 * Uniform(random, 0, 2);
+      Guarded<int8_t> q((rows - 1) * stride + n);
+      for (size_t i = 0; i < q.size(); ++i) {
+        q.data()[i] = static_cast<int8_t>(Uniform(random, -127, 127));
+      }
+      for (const int32_t factor : {1, 8, 1022}) {
+        std::vector<int32_t> want(rows), got(rows);
+        kQuantizeRef.row_sums(q.data(), stride, rows, n, factor, want.data());
+        for (const QuantizeKernel* kernel : Available()) {
+          kernel->row_sums(q.data(), stride, rows, n, factor, got.data());
+          EXPECT_EQ(got, want) << kernel->name << " " << rows << " x " << n;
+        }
+      }
+    }
+  }
+}
+
+TEST(Quantize, RowSumsOfExtremesAreExactModulo32Bits) {
   for (const QuantizeKernel* kernel : Available()) {
-    for (const int8_t value : {int8_t{127}, int8_t{-127}}) {
-      const std::vector<int8_t> q(100000, value);
-      EXPECT_EQ(kernel->sum(q.data(), q.size()), 100000 * value);
+    for (const int value : {127, -127}) {
+      const std::vector<int8_t> q(100000, static_cast<int8_t>(value));
+      int32_t sum;
+      kernel->row_sums(q.data(), 0, 1, q.size(), 3, &sum);
+      EXPECT_EQ(sum, 300000 * value);
+      kernel->row_sums(q.data(), 0, 1, q.size(), 1022, &sum);
+      EXPECT_EQ(
+          sum, static_cast<int32_t>(102200000u * static_cast<uint32_t>(value)));
     }
   }
 }

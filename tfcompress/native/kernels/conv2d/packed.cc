@@ -179,12 +179,13 @@ class PackedConv2D : public Conv2D {
     auto* shifts = reinterpret_cast<int32_t*>(base + l.shifts);
     auto* row_scales = reinterpret_cast<float*>(base + l.row_scales);
     const auto* scales = reinterpret_cast<const float*>(base + l.image_scales);
-    for (int r = 0; r < rows; ++r) {
-      // Modulo 2^32, as the kernels' sums: only the difference must fit.
-      const auto sum = static_cast<uint32_t>(
-          kernel_.quantize->sum(p.a + r * p.a_stride, padded_depth_));
-      shifts[r] = static_cast<int32_t>(sum * static_cast<uint32_t>(zero_));
-      row_scales[r] = scales[(first + r) / l.out_pixels];
+    kernel_.quantize->row_sums(p.a, p.a_stride, rows, padded_depth_, zero_,
+                               shifts);
+    int image = first / l.out_pixels;
+    int left = (image + 1) * l.out_pixels - first;
+    for (int r = 0; r < rows; ++r, --left) {
+      if (left == 0) ++image, left = l.out_pixels;
+      row_scales[r] = scales[image];
     }
     p.shifts = shifts;
     p.row_scales = row_scales;

@@ -19,8 +19,10 @@ struct QuantizeKernel {
   // writes exactly n elements; |x[i] * inverse_scale| must be below 127.5.
   void (*quantize)(const float* x, size_t n, float inverse_scale, int8_t* q);
 
-  // Sum of q; n must be a multiple of 8.
-  int32_t (*sum)(const int8_t* q, size_t n);
+  // sums[r] = factor * (sum of row r) modulo 2^32, for rows of n codes that are
+  // `stride` bytes apart; n is a multiple of 8 and at most 2^24.
+  void (*row_sums)(const int8_t* q, size_t stride, int rows, size_t n,
+                   int32_t factor, int32_t* sums);
 };
 
 extern const QuantizeKernel kQuantizeRef;

@@ -25,15 +25,19 @@ void Quantize(const float* x, size_t n, float inverse_scale, int8_t* q) {
   }
 }
 
-int32_t Sum(const int8_t* q, size_t n) {
-  int32_t sum = 0;
-  for (size_t i = 0; i < n; ++i) sum += q[i];
-  return sum;
+void RowSums(const int8_t* q, size_t stride, int rows, size_t n, int32_t factor,
+             int32_t* sums) {
+  for (int r = 0; r < rows; ++r, q += stride) {
+    int32_t sum = 0;
+    for (size_t i = 0; i < n; ++i) sum += q[i];
+    sums[r] = static_cast<int32_t>(static_cast<uint32_t>(sum) *
+                                   static_cast<uint32_t>(factor));
+  }
 }
 
 }  // namespace
 
-const QuantizeKernel kQuantizeRef = {"ref", AbsMaxBits, Quantize, Sum};
+const QuantizeKernel kQuantizeRef = {"ref", AbsMaxBits, Quantize, RowSums};
 
 ImageScale ScaleOf(uint32_t abs_max_bits) {
   constexpr uint32_t kInfinityBits = 0x7f800000u;

@@ -63,31 +63,60 @@ void Quantize(const float* x, size_t n, float inverse_scale, int8_t* q) {
   if (i < n) Quantize8(x + n - 8, scale, q + n - 8);
 }
 
-int32_t Sum(const int8_t* q, size_t n) {
-  const __m256i bytes = _mm256_set1_epi8(1);
-  const __m256i words = _mm256_set1_epi16(1);
-  __m256i sum = _mm256_setzero_si256();
+// The sums of 32 codes in 8 parts, or of 8 codes in 4.
+inline __m256i Parts(const int8_t* q) {
+  const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q));
+  const __m256i pairs = _mm256_maddubs_epi16(_mm256_set1_epi8(1), v);
+  return _mm256_madd_epi16(pairs, _mm256_set1_epi16(1));
+}
+
+inline __m128i Parts8(const int8_t* q) {
+  const __m128i v = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(q));
+  const __m128i pairs = _mm_maddubs_epi16(_mm_set1_epi8(1), v);
+  return _mm_madd_epi16(pairs, _mm_set1_epi16(1));
+}
+
+// 4 rows together; `stride` 0 gives 4 times the same row.
+inline __m128i FourSums(const int8_t* q, size_t stride, size_t n) {
+  __m256i wide[4];
+  for (__m256i& sum : wide) sum = _mm256_setzero_si256();
   size_t i = 0;
   for (; i + 32 <= n; i += 32) {
-    const __m256i v =
-        _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q + i));
-    const __m256i pairs = _mm256_maddubs_epi16(bytes, v);
-    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(pairs, words));
+    for (int r = 0; r < 4; ++r) {
+      wide[r] = _mm256_add_epi32(wide[r], Parts(q + r * stride + i));
+    }
   }
-  __m128i s = _mm_add_epi32(_mm256_castsi256_si128(sum),
-                            _mm256_extracti128_si256(sum, 1));
+  __m128i sums[4];
+  for (int r = 0; r < 4; ++r) {
+    sums[r] = _mm_add_epi32(_mm256_castsi256_si128(wide[r]),
+                            _mm256_extracti128_si256(wide[r], 1));
+  }
   for (; i < n; i += 8) {
-    const __m128i v = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(q + i));
-    const __m128i pairs = _mm_maddubs_epi16(_mm256_castsi256_si128(bytes), v);
-    s = _mm_add_epi32(s, _mm_madd_epi16(pairs, _mm256_castsi256_si128(words)));
+    for (int r = 0; r < 4; ++r) {
+      sums[r] = _mm_add_epi32(sums[r], Parts8(q + r * stride + i));
+    }
   }
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0x4e));
-  s = _mm_add_epi32(s, _mm_shuffle_epi32(s, 0xb1));
-  return _mm_cvtsi128_si32(s);
+  return _mm_hadd_epi32(_mm_hadd_epi32(sums[0], sums[1]),
+                        _mm_hadd_epi32(sums[2], sums[3]));
+}
+
+void RowSums(const int8_t* q, size_t stride, int rows, size_t n, int32_t factor,
+             int32_t* sums) {
+  const __m128i factors = _mm_set1_epi32(factor);
+  int r = 0;
+  for (; r + 4 <= rows; r += 4) {
+    const __m128i four = FourSums(q + r * stride, stride, n);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(sums + r),
+                     _mm_mullo_epi32(four, factors));
+  }
+  for (; r < rows; ++r) {
+    const __m128i same = FourSums(q + r * stride, 0, n);
+    sums[r] = _mm_cvtsi128_si32(_mm_mullo_epi32(same, factors));
+  }
 }
 
 }  // namespace
 
-const QuantizeKernel kQuantizeAvx2 = {"avx2", AbsMaxBits, Quantize, Sum};
+const QuantizeKernel kQuantizeAvx2 = {"avx2", AbsMaxBits, Quantize, RowSums};
 
 }  // namespace tfc
