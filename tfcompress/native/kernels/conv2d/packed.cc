@@ -13,7 +13,7 @@ namespace tfc {
 namespace {
 
 constexpr size_t kAlignment = 64;
-constexpr size_t kSlack = 16;  // CopyBytes may go this far past an end
+constexpr size_t kSlack = 48;            // copies may go this far past an end
 constexpr size_t kRowBytes = 96 * 1024;  // of gathered rows: L2 holds them
 constexpr int kMaxRows = 192;
 
@@ -44,6 +44,13 @@ struct Layout {
   size_t row_scales;
   size_t image_scales;
   size_t size;
+};
+
+// The runs of bytes that make up one row of a receptive field.
+struct Segments {
+  int per_row;
+  size_t length;
+  size_t distance;
 };
 
 class PackedConv2D : public Conv2D {
@@ -170,7 +177,7 @@ class PackedConv2D : public Conv2D {
     if (l.direct) {
       p.a = base + first * padded_depth_;
     } else {
-      Gather(g, l, first, rows, base, base + l.gathered);
+      GatherRows(g, l, first, rows, base, base + l.gathered);
       p.a = base + l.gathered;
     }
     p.a_stride = padded_depth_;
@@ -196,32 +203,57 @@ class PackedConv2D : public Conv2D {
     return p;
   }
 
-  void Gather(const ConvGeometry& g, const Layout& l, int first, int rows,
-              const int8_t* base, int8_t* to) const {
+  // Calls Gather with the number of bytes that CopyBytes moves for one segment
+  // known to the compiler, where segments are short.
+  void GatherRows(const ConvGeometry& g, const Layout& l, int first, int rows,
+                  const int8_t* base, int8_t* to) const {
     const size_t ins = shape_.in_channels;
+    Segments s;
     const bool whole_rows = g.dilation_width == 1;
-    const int taps = whole_rows ? 1 : shape_.kernel_width;
-    const size_t length = whole_rows ? shape_.kernel_width * ins : ins;
+    s.per_row = whole_rows ? 1 : shape_.kernel_width;
+    s.length = whole_rows ? shape_.kernel_width * ins : ins;
+    s.distance = g.dilation_width * ins;
+    if (s.length <= 16) {
+      Gather<16>(g, l, s, first, rows, base, to);
+    } else if (s.length <= 48) {
+      Gather<48>(g, l, s, first, rows, base, to);
+    } else {
+      Gather<0>(g, l, s, first, rows, base, to);
+    }
+  }
+
+  template <size_t kCopied>
+  void Gather(const ConvGeometry& g, const Layout& l, const Segments& s,
+              int first, int rows, const int8_t* base, int8_t* to) const {
+    const size_t column_step = size_t{1} * g.stride_width * shape_.in_channels;
+    const size_t row_step = size_t{1} * g.dilation_height * l.row_stride;
     int image = first / l.out_pixels;
     int oy = first % l.out_pixels / g.out_width;
     int ox = first % g.out_width;
+    const int8_t* pixel = FirstTap(g, l, base, image, oy) + ox * column_step;
     for (int r = 0; r < rows; ++r, to += padded_depth_) {
-      const int8_t* from = base + image * l.image_bytes +
-                           size_t{1} * oy * g.stride_height * l.row_stride +
-                           ox * g.stride_width * ins;
+      const int8_t* from = pixel;
       int8_t* next = to;
-      for (int ky = 0; ky < shape_.kernel_height; ++ky) {
-        for (int t = 0; t < taps; ++t, next += length) {
-          CopyBytes(from + t * g.dilation_width * ins, length, next);
+      for (int ky = 0; ky < shape_.kernel_height; ++ky, from += row_step) {
+        for (int t = 0; t < s.per_row; ++t, next += s.length) {
+          CopyBytes(from + t * s.distance, kCopied ? kCopied : s.length, next);
         }
-        from += g.dilation_height * l.row_stride;
       }
       std::memset(next, 0, kDepthStep);
+      pixel += column_step;
       if (++ox == g.out_width) {
         ox = 0;
         if (++oy == g.out_height) oy = 0, ++image;
+        pixel = FirstTap(g, l, base, image, oy);
       }
     }
+  }
+
+  // The first tap of the first output of row `oy`.
+  static const int8_t* FirstTap(const ConvGeometry& g, const Layout& l,
+                                const int8_t* base, int image, int oy) {
+    return base + image * l.image_bytes +
+           size_t{1} * oy * g.stride_height * l.row_stride;
   }
 
   const Conv2DKernel& kernel_;

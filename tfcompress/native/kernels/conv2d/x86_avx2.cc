@@ -4,6 +4,8 @@
 // high part that go their own way in s16 and meet in s32.
 #include <immintrin.h>
 
+#include <limits>
+
 #include "kernels/conv2d/kernel.h"
 
 namespace tfc {
@@ -142,94 +144,125 @@ inline void Widen(const Words<W, kTile>& words,
   }
 }
 
-// Lanes of the columns [column, column + 8) that exist.
-inline __m256i Mask(const Product& p, int column) {
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(p.out_channels - column), lane);
-}
+// What the outputs of 8 columns have in common.
+struct Columns {
+  __m256i mask;  // lanes that exist
+  bool whole;
+  __m256 scale, bias;
+
+  void Set(const Product& p, int column) {
+    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    const __m256i left = _mm256_set1_epi32(p.out_channels - column);
+    mask = _mm256_cmpgt_epi32(left, lane);
+    whole = column + 8 <= p.out_channels;
+    scale = bias = _mm256_setzero_ps();
+    if (column >= p.out_channels) return;
+    scale = _mm256_maskload_ps(p.scales + column, mask);
+    if (p.bias != nullptr) bias = _mm256_maskload_ps(p.bias + column, mask);
+  }
+};
+
+// The least and the greatest output of an activation.
+struct Range {
+  __m256 low, high;
+
+  explicit Range(Activation activation) {
+    constexpr float kInfinity = std::numeric_limits<float>::infinity();
+    low = _mm256_set1_ps(activation == Activation::kNone ? -kInfinity : 0.0f);
+    high = _mm256_set1_ps(activation == Activation::kRelu6 ? 6.0f : kInfinity);
+  }
+};
 
 template <int kTile>
-inline void Store(const Product& p, int row, int column,
-                  const __m256i (&sums)[kTile]) {
-  const __m256i mask = Mask(p, column);
-  const __m256 scale = _mm256_maskload_ps(p.scales + column, mask);
-  const __m256 bias = p.bias != nullptr
-                          ? _mm256_maskload_ps(p.bias + column, mask)
-                          : _mm256_setzero_ps();
-  const bool whole = column + 8 <= p.out_channels;
+inline void Store(const Product& p, int row, const Columns& columns,
+                  const Range& range, float* y, const __m256i (&sums)[kTile]) {
 #pragma GCC unroll 4
-  for (int r = 0; r < kTile; ++r) {
+  for (int r = 0; r < kTile; ++r, y += p.out_channels) {
     const __m256i sum =
         _mm256_sub_epi32(sums[r], _mm256_set1_epi32(p.shifts[row + r]));
     const __m256 row_scale = _mm256_set1_ps(p.row_scales[row + r]);
-    __m256 v =
-        _mm256_mul_ps(_mm256_cvtepi32_ps(sum), _mm256_mul_ps(scale, row_scale));
-    v = _mm256_add_ps(v, bias);
+    __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum),
+                             _mm256_mul_ps(columns.scale, row_scale));
+    v = _mm256_add_ps(v, columns.bias);
     // The second operand is the result where one of them is a NaN.
-    if (p.activation != Activation::kNone) {
-      v = _mm256_max_ps(_mm256_setzero_ps(), v);
-    }
-    if (p.activation == Activation::kRelu6) {
-      v = _mm256_min_ps(_mm256_set1_ps(6.0f), v);
-    }
-    float* y = p.y + size_t{1} * (row + r) * p.out_channels + column;
-    if (whole) {
+    v = _mm256_min_ps(range.high, _mm256_max_ps(range.low, v));
+    if (columns.whole) {
       _mm256_storeu_ps(y, v);
     } else {
-      _mm256_maskstore_ps(y, mask, v);
+      _mm256_maskstore_ps(y, columns.mask, v);
     }
   }
 }
 
-template <class W, int kTile>
-void Tile(const Product& p, const W& weights, const uint8_t* w, int row,
-          int column) {
-  __m256i sums[W::kVectors][kTile];
-  for (auto& vector : sums) {
-    for (__m256i& sum : vector) sum = _mm256_setzero_si256();
-  }
-  const int8_t* a = p.a + row * p.a_stride;
-  int steps = p.depth / kDepthStep;
-  Words<W, kTile> words;
-  for (; steps >= W::kSafeSteps; steps -= W::kSafeSteps) {
-    words.Sum(weights, w, a, p.a_stride, W::kSafeSteps);
-    Widen(words, sums);
-    w += W::kSafeSteps * W::kStepBytes;
-    a += W::kSafeSteps * kDepthStep;
-  }
-  if (steps > 0) {
-    words.Sum(weights, w, a, p.a_stride, steps);
-    Widen(words, sums);
-  }
-  for (int v = 0; v < W::kVectors; ++v) {
-    if (column + 8 * v < p.out_channels) {
-      Store(p, row, column + 8 * v, sums[v]);
+// A block of W::kVectors times 8 columns.
+template <class W>
+struct Block {
+  const Product& p;
+  const W weights;
+  const Range range;
+  const uint8_t* w;
+  int column;
+  Columns columns[W::kVectors];
+
+  explicit Block(const Product& product)
+      : p(product),
+        weights(p.tables),
+        range(p.activation),
+        w(p.weights),
+        column(0) {}
+
+  template <int kTile>
+  void Tile(int row) const {
+    __m256i sums[W::kVectors][kTile];
+    for (auto& vector : sums) {
+      for (__m256i& sum : vector) sum = _mm256_setzero_si256();
+    }
+    const int8_t* a = p.a + row * p.a_stride;
+    const uint8_t* next = w;
+    int steps = p.depth / kDepthStep;
+    Words<W, kTile> words;
+    for (; steps >= W::kSafeSteps; steps -= W::kSafeSteps) {
+      words.Sum(weights, next, a, p.a_stride, W::kSafeSteps);
+      Widen(words, sums);
+      next += W::kSafeSteps * W::kStepBytes;
+      a += W::kSafeSteps * kDepthStep;
+    }
+    if (steps > 0) {
+      words.Sum(weights, next, a, p.a_stride, steps);
+      Widen(words, sums);
+    }
+    float* y = p.y + size_t{1} * row * p.out_channels + column;
+    for (int v = 0; v < W::kVectors; ++v) {
+      if (column + 8 * v < p.out_channels) {
+        Store(p, row, columns[v], range, y + 8 * v, sums[v]);
+      }
     }
   }
-}
+};
 
 template <class W>
 void Multiply(const Product& p) {
-  const W weights(p.tables);
-  const size_t block_bytes = size_t{1} * p.depth / kDepthStep * W::kStepBytes;
-  const uint8_t* w = p.weights;
-  for (int column = 0; column < p.out_channels; column += 8 * W::kVectors) {
+  Block<W> block(p);
+  for (; block.column < p.out_channels; block.column += 8 * W::kVectors) {
+    for (int v = 0; v < W::kVectors; ++v) {
+      block.columns[v].Set(p, block.column + 8 * v);
+    }
     int row = 0;
     for (; row + kRows <= p.rows; row += kRows) {
-      Tile<W, kRows>(p, weights, w, row, column);
+      block.template Tile<kRows>(row);
     }
     switch (p.rows - row) {
       case 3:
-        Tile<W, 3>(p, weights, w, row, column);
+        block.template Tile<3>(row);
         break;
       case 2:
-        Tile<W, 2>(p, weights, w, row, column);
+        block.template Tile<2>(row);
         break;
       case 1:
-        Tile<W, 1>(p, weights, w, row, column);
+        block.template Tile<1>(row);
         break;
     }
-    w += block_bytes;
+    block.w += p.depth / kDepthStep * W::kStepBytes;
   }
 }
 
