@@ -1,0 +1,20 @@
+"""Keras training of compressed models: plan, apply, finalize, distillation."""
+
+from tfcompress.train.apply import advance, apply, frozen_schedules
+from tfcompress.train.compressed import Compressed
+from tfcompress.train.distiller import Distiller
+from tfcompress.train.finalize import Finalized, finalize
+from tfcompress.train.plan import Plan, PlanRow, plan
+
+__all__ = [
+    "Compressed",
+    "Distiller",
+    "Finalized",
+    "Plan",
+    "PlanRow",
+    "advance",
+    "apply",
+    "finalize",
+    "frozen_schedules",
+    "plan",
+]

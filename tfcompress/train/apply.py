@@ -1,0 +1,209 @@
+"""Wrapping a model by a recipe, and the few functions that work on a wrapped model."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import keras
+
+from tfcompress.errors import InvalidInputError
+from tfcompress.recipe import Recipe, Rule, Sparsity
+from tfcompress.train import tfmot
+from tfcompress.train.compressed import Compressed
+from tfcompress.train.plan import check_model, plan
+from tfcompress.train.targets import Found, Target, channel_axes, find_variables, rule_for, why_not
+
+__all__ = ["advance", "apply", "copy_model", "frozen_schedules"]
+
+
+def apply(model: keras.Model, recipe: Recipe, *, total_steps: int | None = None) -> Compressed:
+    """Wraps a copy of a model so that training keeps what the recipe asks.
+
+    The result compiles, fits, evaluates, predicts, saves and loads as any Keras model. `model`
+    itself is left as it is. On a wrapped model the rules are merged: what the new recipe asks
+    replaces the same technique, everything else stays, and a mask chosen before is kept as it is.
+
+    Args:
+        model: A built Keras 3 model, or the result of an earlier `apply`.
+        recipe: What to compress.
+        total_steps: Optimizer updates of the coming training. Sparsity then ramps up over the first
+            half; without it the weights are pruned once, at once.
+
+    Returns:
+        The wrapped model, not compiled.
+
+    Raises:
+        InvalidInputError: A rule names no layer, a weight can not have what is asked, a schedule
+            does not reach its target, or the model can not be copied.
+    """
+    check_model(model)
+    if total_steps is not None and total_steps < 1:
+        raise InvalidInputError("total_steps must be at least 1", f"total_steps={total_steps}")
+    before = model if isinstance(model, Compressed) else None
+    inner = model.inner if before is not None else model
+    refused = plan(inner, recipe).refused
+    if refused:
+        raise InvalidInputError(
+            "every weight that a rule names must be able to hold what is asked",
+            "; ".join(f"'{row.variable}' can not: {row.reason}" for row in refused),
+            "Exempt these layers by a later rule without techniques, or ask for something else",
+        )
+    _check_no_nesting(inner)
+    targets = _targets(inner, recipe, total_steps, {} if before is None else {t.position: t for t in before.targets})
+    wrapped = Compressed(copy_model(inner), targets)
+    wrapped.start()
+    if before is not None:
+        _carry_over(before, wrapped)
+    return wrapped
+
+
+def _check_no_nesting(model: keras.Layer) -> None:
+    for layer in model._flatten_layers():
+        if isinstance(layer, Compressed):
+            raise InvalidInputError(
+                "a model must be compressed once, as a whole",
+                f"'{layer.name}' inside of '{model.name}' is compressed already",
+                "Apply the recipe to the outermost model only",
+            )
+
+
+def _targets(
+    model: keras.Layer, recipe: Recipe, total_steps: int | None, before: dict[int, Target]
+) -> tuple[Target, ...]:
+    targets = []
+    for item in find_variables(model):
+        rule = rule_for(recipe, item)
+        asked = why_not(item) is None and rule is not None and not rule.is_empty
+        if asked:
+            assert rule is not None
+            targets.append(_target(item, rule, total_steps, before.get(item.position)))
+        elif item.position in before:
+            targets.append(before[item.position].model_copy(update={"mask_frozen": True}))
+    return tuple(targets)
+
+
+def _target(item: Found, rule: Rule, total_steps: int | None, before: Target | None) -> Target:
+    sparsity = rule.sparsity
+    if sparsity is not None:
+        sparsity = sparsity.model_copy(update={"schedule": _schedule(sparsity, total_steps)})
+    kept = before is not None and sparsity is None and before.sparsity is not None
+    if before is not None:
+        sparsity = sparsity or before.sparsity
+        # A rule again, so that a codebook of one recipe and the bits of another are checked together.
+        rule = Rule(
+            layers=rule.layers,
+            codebook=rule.codebook or before.codebook,
+            quantization=rule.quantization or before.quantization,
+        )
+    return Target(
+        layer=item.layer_path,
+        variable=item.path,
+        position=item.position,
+        channel_axes=channel_axes(item.layer, item.variable),
+        sparsity=sparsity,
+        codebook=rule.codebook,
+        quantization=rule.quantization,
+        mask_frozen=kept,
+    )
+
+
+def _schedule(sparsity: Sparsity, total_steps: int | None) -> object:
+    """The schedule with its default filled in, checked to end at the target."""
+    if sparsity.schedule is None:
+        return tfmot.default_schedule(sparsity, total_steps)
+    reached = tfmot.final_sparsity(sparsity.schedule, total_steps)
+    if sparsity.granularity == "n_of_m":
+        reached = None if reached is None else sparsity.target
+    if reached is None or abs(reached - sparsity.target) > 1e-6:
+        raise InvalidInputError(
+            "a schedule must reach the target sparsity within the training",
+            f"target={sparsity.target:g}, last update at sparsity={reached}, total_steps={total_steps}, "
+            f"schedule={sparsity.schedule.class_name}({sparsity.schedule.config})",
+            "End it on a step where it updates (begin_step + k * frequency) and within total_steps",
+        )
+    return sparsity.schedule
+
+
+def _carry_over(before: Compressed, after: Compressed) -> None:
+    """Takes the state of techniques that the new recipe did not replace."""
+    states = {transform.target.position: transform for transform in before.transforms}
+    for transform in after.transforms:
+        old = states.get(transform.target.position)
+        if old is None:
+            continue
+        if transform.target.mask_frozen:
+            for name in ("mask", "threshold"):
+                if name in old.state:
+                    transform.state[name].assign(old.state[name].value)
+            transform.start()
+        for field, names in (("codebook", ("centroids", "free")), ("quantization", ("scale", "log_ratio"))):
+            if getattr(old.target, field) == getattr(transform.target, field):
+                for name in names:
+                    if name in old.state and old.state[name].shape == transform.state[name].shape:
+                        transform.state[name].assign(old.state[name].value)
+
+
+def copy_model(model: keras.Layer) -> keras.Layer:
+    """A model of the same architecture with the same weights, seeds and statistics.
+
+    Raises:
+        InvalidInputError: The model's config does not rebuild it.
+    """
+    try:
+        copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(model), safe_mode=False)
+        pairs = list(zip(model.variables, copy.variables, strict=True))
+        for source, destination in pairs:
+            destination.assign(source.value)
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise InvalidInputError(
+            "a model must be one that its config rebuilds",
+            f"model='{model.name}' of class {type(model).__name__} ({reason})",
+            "Give its classes get_config, and register them with keras.saving.register_keras_serializable",
+        ) from error
+    return copy
+
+
+def advance(model: keras.Model) -> None:
+    """Counts one optimizer update; for training loops of your own. `fit` does it by itself.
+
+    Args:
+        model: A wrapped model, or one that contains wrapped models.
+    """
+    for wrapper in wrappers(model):
+        wrapper.advance()
+
+
+@contextlib.contextmanager
+def frozen_schedules(model: keras.Model) -> Iterator[None]:
+    """Within this context nothing advances: for updates that are not training (probes, searches).
+
+    A train function that was traced before keeps advancing; compile anew or run eagerly inside.
+
+    Args:
+        model: A wrapped model, or one that contains wrapped models.
+    """
+    found = wrappers(model)
+    before = [wrapper.frozen for wrapper in found]
+    for wrapper in found:
+        wrapper.frozen = True
+    try:
+        yield
+    finally:
+        for wrapper, frozen in zip(found, before, strict=True):
+            wrapper.frozen = frozen
+
+
+def wrappers(model: keras.Model) -> list[Compressed]:
+    """The wrapped models in a model, itself included.
+
+    Raises:
+        InvalidInputError: There is none.
+    """
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, Compressed)]
+    if not found:
+        raise InvalidInputError(
+            "the model must be compressed", f"model='{model.name}' without a wrapper", "Call `apply(model, recipe)`"
+        )
+    return found

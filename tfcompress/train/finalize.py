@@ -1,0 +1,120 @@
+"""Baking: a plain Keras model with the compressed weights, and the promises that they hold."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import keras
+import numpy as np
+
+from tfcompress.errors import BrokenPromiseError, InvalidInputError
+from tfcompress.recipe import Promise, mask_hash
+from tfcompress.train.apply import copy_model
+from tfcompress.train.compressed import Compressed
+from tfcompress.train.distiller import Distiller
+from tfcompress.train.targets import Target, find_variables
+from tfcompress.train.transform import Transform, expected_zeros
+from tfcompress.weights import max_code
+
+__all__ = ["Finalized", "finalize"]
+
+
+class Finalized(NamedTuple):
+    """A plain model and what its weights hold."""
+
+    model: keras.Model
+    promises: tuple[Promise, ...]
+
+
+def finalize(model: keras.Model) -> Finalized:
+    """Makes a plain Keras model whose weights are the compressed ones.
+
+    Args:
+        model: The result of `apply`, or a `Distiller` around it. It is left as it is.
+
+    Returns:
+        The model (same architecture, not compiled) and one promise per compressed weight.
+
+    Raises:
+        InvalidInputError: The model is not wrapped.
+        BrokenPromiseError: A weight does not hold what was asked, such as after a training that
+            was shorter than its schedule.
+    """
+    if isinstance(model, Distiller):
+        model = model.student
+    if not isinstance(model, Compressed):
+        raise InvalidInputError(
+            "only a compressed model can be finalized", f"model='{model.name}'", "Call `apply(model, recipe)` first"
+        )
+    plain = copy_model(model.inner)
+    found = find_variables(plain)
+    promises = []
+    for transform in model.transforms:
+        weight = transform.value()
+        found[transform.target.position].variable.assign(weight)
+        promises.append(_promise(transform, weight, int(model.step.numpy())))
+    return Finalized(plain, tuple(promises))
+
+
+def _promise(transform: Transform, weight: np.ndarray, step: int) -> Promise:
+    """What one weight holds.
+
+    Raises:
+        BrokenPromiseError: It is less than what was asked.
+    """
+    target = transform.target
+    granularity = _granularity(target)
+    levels = _levels(weight, target.channel_axes if granularity == "channel" else ())
+    zeros = int(np.count_nonzero(weight == 0))
+    rest = [axis for axis in range(weight.ndim) if axis not in target.channel_axes]
+    promise = Promise(
+        layer=target.layer,
+        variable=target.variable,
+        shape=tuple(weight.shape[axis] for axis in (*target.channel_axes, *rest)),
+        sparsity=target.sparsity.target if target.sparsity else None,
+        num_centroids=target.codebook.num_centroids if target.codebook else None,
+        num_bits=target.quantization.num_bits if target.quantization else None,
+        zeros=zeros,
+        levels=levels,
+        granularity=granularity,
+        mask_hash=mask_hash(weight, target.channel_axes),
+    )
+    _check(promise, target, weight, step)
+    return promise
+
+
+def _check(promise: Promise, target: Target, weight: np.ndarray, step: int) -> None:
+    if not np.all(np.isfinite(weight)):
+        raise BrokenPromiseError(
+            "a finalized weight must be finite", f"'{promise.variable}' holds NaN or Inf", "Lower the learning rate"
+        )
+    if target.sparsity is not None:
+        least = expected_zeros(target.sparsity, weight.shape)
+        if promise.zeros < least:
+            raise BrokenPromiseError(
+                f"'{promise.variable}' must hold {least} zeros ({promise.sparsity:g} of {weight.size})",
+                f"{promise.zeros} zeros after {step} optimizer updates",
+                "Train to the end of the schedule, or give `apply` the total_steps that you train",
+            )
+    most = min(
+        target.codebook.num_centroids if target.codebook else weight.size,
+        2 * max_code(target.quantization.num_bits) + 1 if target.quantization else weight.size,
+    )
+    if promise.levels > most:
+        raise BrokenPromiseError(
+            f"'{promise.variable}' must hold at most {most} distinct values per scale", f"{promise.levels} values"
+        )
+
+
+def _granularity(target: Target) -> str:
+    quantization = target.quantization
+    if quantization is None or target.codebook is not None or quantization.granularity == "tensor":
+        return "tensor"
+    return "channel"
+
+
+def _levels(weight: np.ndarray, channel_axes: tuple[int, ...]) -> int:
+    rest = [axis for axis in range(weight.ndim) if axis not in channel_axes]
+    groups = int(np.prod([weight.shape[axis] for axis in channel_axes]))
+    rows = np.sort(np.transpose(weight, (*channel_axes, *rest)).reshape(groups, -1), axis=1)
+    return int(np.max(np.count_nonzero(np.diff(rows, axis=1), axis=1))) + 1
