@@ -10,26 +10,37 @@ from tfcompress.codec import Codes, encode
 
 NONE, RELU, RELU6 = 0, 1, 3
 SAME, VALID = 0, 1
-FLOAT32, UINT8 = schema.TensorType.FLOAT32, schema.TensorType.UINT8
+TYPES = {
+    np.dtype(np.float32): schema.TensorType.FLOAT32,
+    np.dtype(np.uint8): schema.TensorType.UINT8,
+    np.dtype(np.int32): schema.TensorType.INT32,
+    np.dtype(np.bool_): schema.TensorType.BOOL,
+}
 
 
 class FileBuilder:
-    """One subgraph, built op by op; tensors are named by their index."""
+    """A file built op by op; tensors are named by their index in the current subgraph."""
 
     def __init__(self) -> None:
         self.model = schema.ModelT()
         self.model.version = 3
         self.model.operatorCodes = []
         self.model.buffers = [schema.BufferT()]
+        self.model.subgraphs = []
+        self.start_subgraph()
+
+    def start_subgraph(self) -> None:
+        """Makes a new subgraph the current one; the first is the main one."""
         self.graph = schema.SubGraphT()
         self.graph.tensors, self.graph.operators = [], []
-        self.model.subgraphs = [self.graph]
+        self.graph.inputs, self.graph.outputs = [], []
+        self.model.subgraphs.append(self.graph)
 
-    def tensor(self, shape, data: np.ndarray | None = None, batch: bool = False) -> int:
-        """Adds a float32 or uint8 tensor; `batch` makes the first dimension resizable."""
+    def tensor(self, shape, data: np.ndarray | None = None, *, batch: bool = False, dtype=np.float32) -> int:
+        """Adds a tensor, constant with `data`; `batch` makes the first dimension resizable."""
         tensor = schema.TensorT()
         tensor.shape = list(shape)
-        tensor.type = FLOAT32 if data is None or data.dtype == np.float32 else UINT8
+        tensor.type = TYPES[np.dtype(dtype) if data is None else data.dtype]
         tensor.name = f"t{len(self.graph.tensors)}".encode()
         if batch:
             tensor.shapeSignature = [-1, *shape[1:]]
@@ -48,33 +59,33 @@ class FileBuilder:
 
     def custom(self, name: str, inputs: list[int], output: int, options: list[int]) -> None:
         """Adds one of our ops."""
-        op = self._operator(schema.BuiltinOperator.CUSTOM, name, inputs, output)
+        op = self.operator(schema.BuiltinOperator.CUSTOM, inputs, [output], name)
         op.customOptions = list(options)
 
     def conv2d(self, inputs: list[int], output: int, padding: int = SAME) -> None:
         """Adds a builtin CONV_2D with strides of 1."""
         options = schema.Conv2DOptionsT()
         options.padding, options.strideH, options.strideW = padding, 1, 1
-        op = self._operator(schema.BuiltinOperator.CONV_2D, None, inputs, output)
+        op = self.operator(schema.BuiltinOperator.CONV_2D, inputs, [output])
         op.builtinOptionsType, op.builtinOptions = schema.BuiltinOptions.Conv2DOptions, options
 
-    def _operator(self, code: int, name: str | None, inputs: list[int], output: int) -> schema.OperatorT:
+    def operator(self, code: int, inputs: list[int], outputs: list[int], name: str = "") -> schema.OperatorT:
+        """Adds any op; `name` is a custom op's."""
         operator_code = schema.OperatorCodeT()
         operator_code.builtinCode = code
         operator_code.deprecatedBuiltinCode = min(code, 127)
         operator_code.version = 1
-        if name is not None:
+        if name:
             operator_code.customCode = name.encode()
         self.model.operatorCodes.append(operator_code)
         op = schema.OperatorT()
         op.opcodeIndex = len(self.model.operatorCodes) - 1
-        op.inputs, op.outputs = list(inputs), [output]
+        op.inputs, op.outputs = list(inputs), list(outputs)
         self.graph.operators.append(op)
         return op
 
-    def finish(self, inputs: list[int], outputs: list[int]) -> bytes:
+    def finish(self) -> bytes:
         """The bytes of the file."""
-        self.graph.inputs, self.graph.outputs = inputs, outputs
         builder = flatbuffers.Builder(1 << 16)
         builder.Finish(self.model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
@@ -102,7 +113,8 @@ def conv_file(codes: Codes, image, *, bias: np.ndarray | None = None, options=(1
         inputs.append(file.tensor(bias.shape, bias))
     y = file.tensor([1, *image[:2], codes.symbols.shape[0]], batch=True)
     file.custom("TfcConv2D", inputs, y, list(options))
-    return file.finish([x], [y])
+    file.graph.inputs, file.graph.outputs = [x], [y]
+    return file.finish()
 
 
 def dense_file(codes: Codes, *, bias: np.ndarray | None = None, activation: int = NONE, missing: bool = False) -> bytes:
@@ -116,21 +128,24 @@ def dense_file(codes: Codes, *, bias: np.ndarray | None = None, activation: int 
         inputs.append(-1)
     y = file.tensor([1, codes.symbols.shape[0]], batch=True)
     file.custom("TfcFullyConnected", inputs, y, [1, activation, 0])
-    return file.finish([x], [y])
+    file.graph.inputs, file.graph.outputs = [x], [y]
+    return file.finish()
 
 
-def decode_conv_file(codes: Codes, image, *, times: int = 1) -> bytes:
+def decode_conv_file(codes: Codes, image, *, times: int = 1, entropy_coded: bool = True) -> bytes:
     """x -> (TfcDecode -> CONV_2D) -> ... -> y, `times` convolutions in a row with one weight each."""
+    payload = encode(codes, entropy_coded=entropy_coded)
     file = FileBuilder()
     x = file.tensor([1, *image], batch=True)
     y = x
     for _ in range(times):
         weight = file.tensor(codes.symbols.shape)
-        file.custom("TfcDecode", [file.payload(encode(codes))], weight, [1])
+        file.custom("TfcDecode", [file.payload(payload)], weight, [1])
         bias = file.tensor([codes.symbols.shape[0]], np.zeros(codes.symbols.shape[0], np.float32))
         before, y = y, file.tensor([1, *image[:2], codes.symbols.shape[0]], batch=True)
         file.conv2d([before, weight, bias], y)
-    return file.finish([x], [y])
+    file.graph.inputs, file.graph.outputs = [x], [y]
+    return file.finish()
 
 
 def plain_conv_file(weight: np.ndarray, image, *, times: int = 1) -> bytes:
@@ -143,4 +158,5 @@ def plain_conv_file(weight: np.ndarray, image, *, times: int = 1) -> bytes:
         bias = file.tensor([weight.shape[0]], np.zeros(weight.shape[0], np.float32))
         before, y = y, file.tensor([1, *image[:2], weight.shape[0]], batch=True)
         file.conv2d([before, filters, bias], y)
-    return file.finish([x], [y])
+    file.graph.inputs, file.graph.outputs = [x], [y]
+    return file.finish()
