@@ -17,17 +17,22 @@ namespace {
 using tfc::Conv2D;
 using tfc::Conv2DKernel;
 
-// A square map (1: fully connected) with SAME padding and stride 1.
+// A square map (1: fully connected) with SAME padding.
 struct Shape {
-  int size, kernel, ins, outs;
+  int size, kernel, stride, ins, outs;
+
+  int out_size() const { return (size + stride - 1) / stride; }
 };
 
 constexpr Shape kShapes[] = {
-    {28, 5, 1, 6},     {28, 3, 1, 16},     {32, 3, 3, 32},    {28, 3, 16, 16},
-    {28, 3, 16, 32},   {28, 3, 32, 32},    {14, 3, 32, 64},   {14, 3, 64, 64},
-    {7, 3, 64, 128},   {7, 3, 128, 128},   {14, 3, 256, 256}, {28, 1, 64, 64},
-    {14, 1, 256, 256}, {7, 1, 512, 512},   {1, 1, 1568, 64},  {1, 1, 64, 10},
-    {1, 1, 784, 300},  {1, 1, 1024, 1024}, {1, 1, 4096, 4096}};
+    {28, 5, 1, 1, 6},     {28, 3, 1, 1, 16},     {28, 5, 2, 1, 32},
+    {32, 3, 1, 3, 32},    {28, 3, 1, 16, 16},    {28, 3, 1, 16, 32},
+    {28, 3, 1, 32, 32},   {14, 3, 2, 32, 64},    {14, 3, 1, 32, 64},
+    {14, 3, 1, 64, 64},   {7, 3, 1, 64, 64},     {7, 3, 2, 64, 96},
+    {7, 3, 1, 64, 128},   {7, 3, 1, 128, 128},   {14, 3, 1, 256, 256},
+    {28, 1, 1, 64, 64},   {14, 1, 1, 256, 256},  {7, 1, 1, 512, 512},
+    {1, 1, 1, 1568, 64},  {1, 1, 1, 64, 10},     {1, 1, 1, 784, 300},
+    {1, 1, 1, 1536, 208}, {1, 1, 1, 1024, 1024}, {1, 1, 1, 4096, 4096}};
 
 enum class Kind { kUniform, kPalette };
 
@@ -69,28 +74,33 @@ double CpuMicroseconds() {
 }
 
 double MedianMicroseconds(const Shape& shape, const Conv2D& conv, int rounds) {
-  const int pad = (shape.kernel - 1) / 2;
-  const tfc::ConvGeometry g = {
-      1, shape.size, shape.size, shape.size, shape.size, 1, 1, 1, 1, pad, pad};
+  const int out = shape.out_size();
+  const int pad =
+      std::max(0, ((out - 1) * shape.stride + shape.kernel - shape.size) / 2);
+  const tfc::ConvGeometry g = {1,   shape.size,   shape.size,   out,
+                               out, shape.stride, shape.stride, 1,
+                               1,   pad,          pad};
   std::vector<float> x(size_t{1} * shape.size * shape.size * shape.ins);
   std::mt19937 random(2);
   std::normal_distribution<float> normal;
   for (float& v : x) v = normal(random);
   std::vector<float> bias(shape.outs, 0.1f);
-  std::vector<float> y(size_t{1} * shape.size * shape.size * shape.outs);
+  std::vector<float> y(size_t{1} * out * out * shape.outs);
   void* workspace = std::aligned_alloc(64, conv.WorkspaceBytes(g) + 64);
   std::vector<double> times;
-  for (int round = 0; round < rounds; ++round) {
-    int runs = 0;
-    double spent = 0.0;
+  int runs = 1;  // of one round: at least half a millisecond
+  while (static_cast<int>(times.size()) < rounds) {
     const double start = CpuMicroseconds();
-    while (spent < 1000.0) {
+    for (int run = 0; run < runs; ++run) {
       conv.Run(g, x.data(), bias.data(), tfc::Activation::kRelu, y.data(),
                workspace);
-      ++runs;
-      spent = CpuMicroseconds() - start;
     }
-    times.push_back(spent / runs);
+    const double spent = CpuMicroseconds() - start;
+    if (spent >= 500.0) {
+      times.push_back(spent / runs);
+    } else {
+      runs *= 2;
+    }
   }
   std::free(workspace);
   std::nth_element(times.begin(), times.begin() + rounds / 2, times.end());
@@ -99,10 +109,11 @@ double MedianMicroseconds(const Shape& shape, const Conv2D& conv, int rounds) {
 
 void Report(const Shape& shape, const Conv2D& conv, int rounds) {
   const double us = MedianMicroseconds(shape, conv, rounds);
-  const double operations = 2.0 * shape.size * shape.size * shape.kernel *
-                            shape.kernel * shape.ins * shape.outs;
-  std::printf("%dx%d_k%d_%d_%d %s %.2f %.1f\n", shape.size, shape.size,
-              shape.kernel, shape.ins, shape.outs, conv.KernelName(), us,
+  const double operations = 2.0 * shape.out_size() * shape.out_size() *
+                            shape.kernel * shape.kernel * shape.ins *
+                            shape.outs;
+  std::printf("%d_k%d_s%d_%d_%d %s %.2f %.1f\n", shape.size, shape.kernel,
+              shape.stride, shape.ins, shape.outs, conv.KernelName(), us,
               operations / us / 1e3);
   std::fflush(stdout);
 }

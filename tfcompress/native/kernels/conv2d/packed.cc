@@ -188,11 +188,11 @@ class PackedConv2D : public Conv2D {
     const auto* scales = reinterpret_cast<const float*>(base + l.image_scales);
     kernel_.quantize->row_sums(p.a, p.a_stride, rows, padded_depth_, zero_,
                                shifts);
-    int image = first / l.out_pixels;
-    int left = (image + 1) * l.out_pixels - first;
-    for (int r = 0; r < rows; ++r, --left) {
-      if (left == 0) ++image, left = l.out_pixels;
-      row_scales[r] = scales[image];
+    for (int r = 0; r < rows;) {
+      const int image = (first + r) / l.out_pixels;
+      const int end = std::min(rows, (image + 1) * l.out_pixels - first);
+      std::fill(row_scales + r, row_scales + end, scales[image]);
+      r = end;
     }
     p.shifts = shifts;
     p.row_scales = row_scales;
@@ -225,27 +225,33 @@ class PackedConv2D : public Conv2D {
   template <size_t kCopied>
   void Gather(const ConvGeometry& g, const Layout& l, const Segments& s,
               int first, int rows, const int8_t* base, int8_t* to) const {
+    // Locals, because a store through int8_t* could change any member.
     const size_t column_step = size_t{1} * g.stride_width * shape_.in_channels;
     const size_t row_step = size_t{1} * g.dilation_height * l.row_stride;
+    const size_t depth = padded_depth_, length = s.length;
+    const size_t distance = s.distance;
+    const int kernel_height = shape_.kernel_height, per_row = s.per_row;
     int image = first / l.out_pixels;
     int oy = first % l.out_pixels / g.out_width;
     int ox = first % g.out_width;
-    const int8_t* pixel = FirstTap(g, l, base, image, oy) + ox * column_step;
-    for (int r = 0; r < rows; ++r, to += padded_depth_) {
-      const int8_t* from = pixel;
-      int8_t* next = to;
-      for (int ky = 0; ky < shape_.kernel_height; ++ky, from += row_step) {
-        for (int t = 0; t < s.per_row; ++t, next += s.length) {
-          CopyBytes(from + t * s.distance, kCopied ? kCopied : s.length, next);
+    for (int r = 0; r < rows;) {
+      const int8_t* pixel = FirstTap(g, l, base, image, oy) + ox * column_step;
+      const int end = std::min(rows, r + g.out_width - ox);
+      for (; r < end; ++r, pixel += column_step, to += depth) {
+        const int8_t* from = pixel;
+        int8_t* next = to;
+        for (int ky = 0; ky < kernel_height; ++ky, from += row_step) {
+          const int8_t* segment = from;
+          for (int t = 0; t < per_row; ++t) {
+            CopyBytes(segment, kCopied != 0 ? kCopied : length, next);
+            segment += distance;
+            next += length;
+          }
         }
+        std::memset(next, 0, kDepthStep);
       }
-      std::memset(next, 0, kDepthStep);
-      pixel += column_step;
-      if (++ox == g.out_width) {
-        ox = 0;
-        if (++oy == g.out_height) oy = 0, ++image;
-        pixel = FirstTap(g, l, base, image, oy);
-      }
+      ox = 0;
+      if (++oy == g.out_height) oy = 0, ++image;
     }
   }
 
