@@ -1,0 +1,158 @@
+"""Structure discovery: the codes that a float weight was made of.
+
+A weight that was quantized or clustered is `scale[c] * small integer` or `scale[c] * codebook entry`,
+up to float32 rounding, also after the converter folded a BatchNorm into it. The search needs no
+knowledge of who trained it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from tfcompress.codec import Codes
+from tfcompress.convert.palette import fit_palette, fit_scaled_palette
+
+__all__ = ["TOLERANCE", "discover", "estimated_bytes", "matches", "narrowest_codes", "order0_entropy"]
+
+TOLERANCE = 1e-6  # relative, per weight; folding BatchNorm costs up to 5e-7
+MAX_CODE = 128
+PROBE = 16  # values that decide whether a row is worth a full test
+SETTLE = 4
+
+
+def discover(weight: np.ndarray, axes: Iterable[int] = (0,)) -> Codes | None:
+    """Finds codes whose weights equal `weight` within a relative 1e-6; zeros stay exactly zero.
+
+    Args:
+        weight: float32, rank 1 to 8.
+        axes: Axes that may own a scale per index; one scale for the whole weight is tried too.
+
+    Returns:
+        The codes with the fewest estimated bytes, or None when the weight has no such structure.
+        Discovering `codes.weight()` again gives the same codes.
+    """
+    if not 1 <= weight.ndim <= 8 or weight.size == 0 or not np.isfinite(weight).all():
+        return None
+    axes = tuple(dict.fromkeys(axis % weight.ndim for axis in axes))
+    codes = _best(weight, axes)
+    for _ in range(SETTLE):
+        if codes is None:
+            return None
+        again = _best(codes.weight(), axes)
+        if again is None or _same(again, codes):
+            break
+        codes = again
+    assert codes is not None
+    return codes if matches(codes, weight) else None
+
+
+def narrowest_codes(weight: np.ndarray, axes: Iterable[int]) -> Codes | None:
+    """Of all codes that give the weight within the tolerance, those of the fewest bits."""
+    axes = tuple(dict.fromkeys(axis % weight.ndim for axis in axes))
+    found = [codes for codes in _candidates(weight, axes) if matches(codes, weight)]
+    return min(found, key=lambda codes: codes.num_bits, default=None)
+
+
+def matches(codes: Codes, weight: np.ndarray) -> bool:
+    """Whether the codes give the weight within the tolerance."""
+    error = np.abs(codes.weight().astype(np.float64) - weight)
+    return bool((error <= TOLERANCE * np.abs(weight.astype(np.float64))).all())
+
+
+def _same(one: Codes, other: Codes) -> bool:
+    return (
+        (one.num_bits, one.channel_axis, one.codebook is None)
+        == (other.num_bits, other.channel_axis, other.codebook is None)
+        and np.array_equal(one.symbols, other.symbols)
+        and np.array_equal(one.scale, other.scale)
+        and (one.codebook is None or other.codebook is None or np.array_equal(one.codebook, other.codebook))
+    )
+
+
+def _best(weight: np.ndarray, axes: tuple[int, ...]) -> Codes | None:
+    found = [codes for codes in _candidates(weight, axes) if matches(codes, weight)]
+    return min(found, key=estimated_bytes, default=None)
+
+
+def _candidates(weight: np.ndarray, axes: tuple[int, ...]) -> Iterator[Codes]:
+    uniform = False
+    for axis in (None, *axes):
+        codes = _fit_uniform(weight, axis)
+        if codes is not None:
+            uniform = True
+            yield codes
+    palette = fit_palette(weight)
+    if palette is not None:
+        yield palette
+    if uniform or palette is not None:
+        return
+    for axis in axes:
+        codes = fit_scaled_palette(weight, axis)
+        if codes is not None:
+            yield codes
+
+
+def _fit_uniform(weight: np.ndarray, axis: int | None) -> Codes | None:
+    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1) if axis is not None else weight.reshape(1, -1)
+    scale = np.ones(rows.shape[0], np.float32)
+    for index, row in enumerate(rows):
+        magnitudes = np.abs(row)
+        magnitudes = np.unique(magnitudes[magnitudes > 0])
+        if magnitudes.size:
+            fitted = _fit_scale(magnitudes)
+            if fitted is None:
+                return None
+            scale[index] = fitted
+    broadcast = scale.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
+    codes = np.rint(weight.astype(np.float64) / broadcast).astype(np.int32)
+    low, high = int(codes.min()), int(codes.max())
+    for num_bits in range(2, 9):
+        half = 1 << (num_bits - 1)
+        if -half <= low and high < half:
+            return Codes((codes + half).astype(np.uint8), num_bits, scale, axis, None)
+    return None
+
+
+def _fit_scale(magnitudes: np.ndarray) -> np.float32 | None:
+    """The largest scale that makes integers up to 128 of ascending positive float32 magnitudes."""
+    exact = magnitudes.astype(np.float64)
+    ratio = exact / exact[0]
+    smallest = np.arange(1, int((MAX_CODE + 0.5) / ratio[-1]) + 1, dtype=np.float64)
+    probes = ratio[np.linspace(0, ratio.size - 1, min(PROBE, ratio.size)).astype(int)]
+    for code in smallest[_are_integers(np.outer(smallest, probes))]:
+        if _are_integers(code * ratio[None])[0]:
+            return _refine(magnitudes, np.rint(code * ratio))
+    return None
+
+
+def _are_integers(values: np.ndarray) -> np.ndarray:
+    result: np.ndarray = (np.abs(values - np.rint(values)) <= TOLERANCE * values).all(axis=1)
+    return result
+
+
+def _refine(magnitudes: np.ndarray, codes: np.ndarray) -> np.float32 | None:
+    """The float32 scale next to the mean ratio with the least error; the smallest of equals."""
+    middle = np.float32(np.mean(magnitudes.astype(np.float64) / codes))
+    if middle < np.finfo(np.float32).tiny * 2:
+        return None
+    near = middle.view(np.int32) + np.arange(-4, 5, dtype=np.int32)
+    candidates = near.view(np.float32)
+    products = candidates[:, None] * codes.astype(np.float32)
+    error = np.abs(products.astype(np.float64) - magnitudes) / magnitudes
+    best: np.float32 = candidates[int(np.argmin(error.max(axis=1)))]
+    return best
+
+
+def order0_entropy(symbols: np.ndarray) -> float:
+    """Order-0 entropy of the symbols, in bits per symbol."""
+    counts = np.bincount(symbols.reshape(-1))
+    frequencies = counts[counts > 0] / symbols.size
+    return float(-(frequencies * np.log2(frequencies)).sum()) + 0.0
+
+
+def estimated_bytes(codes: Codes) -> float:
+    """About what the payload of the codes will take."""
+    tables = 4 * (codes.scale.size + (0 if codes.codebook is None else codes.codebook.size))
+    return tables + codes.symbols.size * min(order0_entropy(codes.symbols), codes.num_bits) / 8
