@@ -11,12 +11,14 @@ import numpy as np
 import psutil
 import pytest
 from ai_edge_litert import interpreter as litert
+from ai_edge_litert import schema_py_generated as schema
 from delegate_files import (
     NONE,
     RELU,
     RELU6,
     SAME,
     VALID,
+    FileBuilder,
     conv_file,
     decode_conv_file,
     dense_file,
@@ -24,6 +26,7 @@ from delegate_files import (
     random_codes,
 )
 
+from tfcompress.codec import encode
 from tfcompress.runtime import delegate_path
 
 ROOT = Path(__file__).parents[2]
@@ -276,3 +279,33 @@ def test_only_our_functions_are_visible():
     plugin = {"tflite_plugin_create_delegate", "tflite_plugin_destroy_delegate"}
     assert plugin | {"tfc_decode", "tfc_version"} <= names
     assert all(name in plugin or name.startswith("tfc_") for name in names)
+
+
+def test_decoded_table_of_a_gather_and_as_an_output(open_file):
+    # An op that XNNPACK leaves to the runtime, and a constant that leaves the graph.
+    codes = random_codes((12, 5), palette=True)
+    file = FileBuilder()
+    indices, table = file.tensor([3], dtype=np.int32), file.tensor([12, 5])
+    rows = file.tensor([3, 5])
+    file.custom("TfcDecode", [file.payload(encode(codes))], table, [1])
+    gather = file.operator(schema.BuiltinOperator.GATHER, [table, indices], [rows])
+    gather.builtinOptionsType = schema.BuiltinOptions.GatherOptions
+    gather.builtinOptions = schema.GatherOptionsT()
+    file.graph.inputs, file.graph.outputs = [indices], [rows, table]
+    interpreter = open_file(file.finish())
+    picked = np.array([11, 0, 7], np.int32)
+    np.testing.assert_array_equal(run(interpreter, picked), codes.weight()[picked])
+    np.testing.assert_array_equal(interpreter.get_tensor(table), codes.weight())
+
+
+@pytest.mark.filterwarnings("ignore:.*preserve_all_tensors")
+@pytest.mark.parametrize("options", [{"experimental_preserve_all_tensors": True}, {"num_threads": 2}])
+def test_options_of_the_interpreter(options):
+    codes, x = random_codes((16, 3, 3, 8)), normal(2, 8, 8, 8)
+    for content in (conv_file(codes, (8, 8, 8)), decode_conv_file(codes, (8, 8, 8))):
+        results = []
+        for chosen in ({}, options):
+            delegates = [litert.load_delegate(str(delegate_path()))]
+            interpreter = litert.Interpreter(model_content=content, experimental_delegates=delegates, **chosen)
+            results.append(run(interpreter, x).copy())
+        np.testing.assert_array_equal(*results)
