@@ -14,7 +14,7 @@ from tfcompress.train.cache import WeightCache
 from tfcompress.train.scope import SubstituteScope, full_precision
 from tfcompress.train.steps import AdvancingModel
 from tfcompress.train.targets import Target, find_variables
-from tfcompress.train.transform import Transform
+from tfcompress.train.transform import Transform, update_masks
 
 __all__ = ["Compressed"]
 
@@ -159,6 +159,7 @@ class Compressed(AdvancingModel):
             return
         updated = tf.convert_to_tensor(updated)
         self._step.assign(self._step.value + tf.cast(updated, tf.int64))
+        update_masks(self._transforms, tf.identity(self._step.value))
         for transform in self._transforms:
             transform.advance(tf.identity(self._step.value), updated)
 
@@ -181,7 +182,8 @@ class Compressed(AdvancingModel):
         self._gradient_was_checked = True
 
     def start(self) -> None:
-        """Fills the compression state from the weights before training."""
+        """Fills the compression state from the weights before training: step 0 of the schedules."""
+        update_masks(self._transforms, tf.constant(0, tf.int64))
         for transform in self._transforms:
             transform.start()
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,7 +25,7 @@ __all__ = [
     "final_sparsity",
     "initial_centroids",
     "rebuild_schedule",
-    "update_mask",
+    "update_masks",
 ]
 
 _LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
@@ -144,22 +144,22 @@ def _exact_pruning(target: float) -> type:
     return ExactPruning
 
 
-def update_mask(
-    weight: tf.Variable,
-    mask: tf.Variable,
-    threshold: tf.Variable,
+def update_masks(
+    pruned: Sequence[tuple[tf.Variable, tf.Variable, tf.Variable]],
     step: tf.Tensor,
     sparsity: Sparsity,
     schedule: Callable[[Any], tuple[Any, Any]],
 ) -> None:
-    """Lets TFMOT choose a new mask when the schedule says that this step has one.
+    """Lets TFMOT choose new masks when the schedule says that this step has them.
+
+    Weights with the same schedule belong in one call: XLA takes far longer to compile several
+    conditional updates than one (24 s against 5 s for three layers).
 
     Args:
-        weight: The shadow weight.
-        mask: Same shape; receives 1 for what stays and 0 for what is pruned.
-        threshold: Scalar; receives the smallest magnitude that stays.
+        pruned: (weight, mask, threshold) of each weight. The mask receives 1 for what stays and 0
+            for what is pruned, the threshold the smallest magnitude that stays.
         step: Number of optimizer updates done.
-        sparsity: Granularity.
+        sparsity: Target and granularity.
         schedule: step -> (update now?, sparsity).
     """
     m_by_n = None
@@ -170,7 +170,7 @@ def update_mask(
         # TFMOT chooses an m-by-n mask at step 1 only; the schedule says when "step 1" is.
         step_fn = lambda: tf.cast(schedule(step)[0], tf.int64)  # noqa: E731
     _exact_pruning(sparsity.target)(
-        step_fn, [(weight, mask, threshold)], schedule, sparsity.block or (1, 1), "AVG", m_by_n
+        step_fn, list(pruned), schedule, sparsity.block or (1, 1), "AVG", m_by_n
     ).conditional_mask_update()
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
@@ -24,7 +23,7 @@ from tfcompress.weights import (
     ste_quantize,
 )
 
-__all__ = ["Transform", "expected_zeros"]
+__all__ = ["Transform", "expected_zeros", "update_masks"]
 
 _LLOYD_STEPS = 10
 
@@ -114,8 +113,7 @@ class Transform:
         return lsq_quantize(weight, lsq_scale(self.scale.value, read(self.log_ratio)), num_bits)
 
     def start(self) -> None:
-        """Fills the state from the weight as it is before training: step 0 of the schedule."""
-        self.update_mask(tf.constant(0, tf.int64))
+        """Fills scales and centroids from the masked weight as it is before training."""
         weight = full_precision(self.variable)
         mask = tf.ones_like(weight) if self.mask is None else self.mask.value
         if self.centroids is not None:
@@ -136,20 +134,6 @@ class Transform:
         self.centroids.assign(centroids)
         self.free.assign(free)
 
-    def update_mask(self, step: tf.Tensor) -> None:
-        """Lets the schedule choose a new mask at this step, unless the mask is frozen."""
-        if self.mask is None or self.target.mask_frozen:
-            return
-        assert self.threshold is not None and self.schedule is not None and self.target.sparsity is not None
-        tfmot.update_mask(
-            _tf_variable(self.variable),
-            _tf_variable(self.mask),
-            _tf_variable(self.threshold),
-            step,
-            self.target.sparsity,
-            self.schedule,
-        )
-
     def advance(self, step: tf.Tensor, updated: tf.Tensor) -> None:
         """Lets the state follow the weights after one optimizer update.
 
@@ -157,7 +141,6 @@ class Transform:
             step: Number of updates done, this one included.
             updated: Boolean; false when the optimizer only accumulated gradients.
         """
-        self.update_mask(step)
         weight = full_precision(self.variable)
         if self.centroids is not None and self.mask is not None and not self.target.mask_frozen:
             self._follow_mask(weight, step)
@@ -188,8 +171,22 @@ class Transform:
         return self.compute(full_precision(self.variable)).numpy()
 
 
-def _tf_variable(variable: keras.Variable) -> Any:
-    return variable._value
+def update_masks(transforms: Sequence[Transform], step: tf.Tensor) -> None:
+    """Lets the schedules choose new masks at this step, where they are not frozen.
+
+    Args:
+        transforms: All compressed variables of a model.
+        step: Number of optimizer updates done.
+    """
+    groups: dict[str, list[Transform]] = {}
+    for transform in transforms:
+        if transform.target.sparsity is not None and not transform.target.mask_frozen:
+            groups.setdefault(transform.target.sparsity.model_dump_json(), []).append(transform)
+    for group in groups.values():
+        variables = [(t.variable._value, t.state["mask"]._value, t.state["threshold"]._value) for t in group]
+        sparsity = group[0].target.sparsity
+        assert sparsity is not None and group[0].schedule is not None
+        tfmot.update_masks(variables, step, sparsity, group[0].schedule)
 
 
 def expected_zeros(sparsity: Sparsity, shape: tuple[int, ...]) -> int:
