@@ -124,22 +124,24 @@ struct Words {
   }
 };
 
-// Adds the words to s32 sums of outs 0-7 (and 8-15).
-template <class W, int kTile>
+// Adds the words to s32 sums of outs 0-7 (and 8-15), or starts these.
+template <bool kStart, class W, int kTile>
 inline void Widen(const Words<W, kTile>& words,
                   __m256i (&sums)[W::kVectors][kTile]) {
+  const auto put = [](__m256i* sum, __m256i v) {
+    *sum = kStart ? v : _mm256_add_epi32(*sum, v);
+  };
   const __m256i one = _mm256_set1_epi16(1);
 #pragma GCC unroll 4
   for (int r = 0; r < kTile; ++r) {
     const __m256i p = _mm256_madd_epi16(words.first[r], one);
     if constexpr (W::kVectors == 2) {
-      const __m256i q = _mm256_madd_epi16(words.second[r], one);
-      sums[0][r] = _mm256_add_epi32(sums[0][r], p);
-      sums[1][r] = _mm256_add_epi32(sums[1][r], q);
+      put(&sums[0][r], p);
+      put(&sums[1][r], _mm256_madd_epi16(words.second[r], one));
     } else {
       const __m256i high = _mm256_set1_epi16(W::kHigh);
       const __m256i q = _mm256_madd_epi16(words.second[r], high);
-      sums[0][r] = _mm256_add_epi32(sums[0][r], _mm256_add_epi32(p, q));
+      put(&sums[0][r], _mm256_add_epi32(p, q));
     }
   }
 }
@@ -213,23 +215,22 @@ struct Block {
 
   template <int kTile>
   void Tile(int row) const {
-    __m256i sums[W::kVectors][kTile];
-    for (auto& vector : sums) {
-      for (__m256i& sum : vector) sum = _mm256_setzero_si256();
-    }
+    const int steps = p.depth / kDepthStep;
     const int8_t* a = p.a + row * p.a_stride;
     const uint8_t* next = w;
-    int steps = p.depth / kDepthStep;
+    __m256i sums[W::kVectors][kTile];
     Words<W, kTile> words;
-    for (; steps >= W::kSafeSteps; steps -= W::kSafeSteps) {
+    // What is over a multiple of kSafeSteps comes first.
+    int done = (steps - 1) % W::kSafeSteps + 1;
+    words.Sum(weights, next, a, p.a_stride, done);
+    Widen<true>(words, sums);
+    next += done * W::kStepBytes;
+    a += done * kDepthStep;
+    for (; done < steps; done += W::kSafeSteps) {
       words.Sum(weights, next, a, p.a_stride, W::kSafeSteps);
-      Widen(words, sums);
+      Widen<false>(words, sums);
       next += W::kSafeSteps * W::kStepBytes;
       a += W::kSafeSteps * kDepthStep;
-    }
-    if (steps > 0) {
-      words.Sum(weights, next, a, p.a_stride, steps);
-      Widen(words, sums);
     }
     float* y = p.y + size_t{1} * row * p.out_channels + column;
     for (int v = 0; v < W::kVectors; ++v) {
