@@ -41,8 +41,10 @@ enum class Activation : uint8_t { kNone = 0, kRelu = 1, kRelu6 = 3 };
 
 // kInt8: activations are quantized to symmetric int8 on the fly, one scale per
 // image (so an image's result does not depend on its batch); an image with a
-// NaN or an infinity gives NaN everywhere. kFloat: the reference, float
-// multiply-adds over decoded weights, as TFC_ACT=float asks for.
+// NaN or an infinity gives NaN everywhere. Weights are exact, but for codebooks
+// that are not on a grid of 16 points; levels.h has their bound. kFloat: the
+// reference, float multiply-adds over decoded weights, as TFC_ACT=float asks
+// for.
 enum class Arithmetic : uint8_t { kInt8, kFloat };
 
 class Conv2D {
