@@ -42,6 +42,8 @@ def apply(model: keras.Model, recipe: Recipe, *, total_steps: int | None = None)
         raise InvalidInputError("total_steps must be at least 1", f"total_steps={total_steps}")
     before = model if isinstance(model, Compressed) else None
     inner = model.inner if before is not None else model
+    _check_no_nesting(inner)
+    _check_own_steps(inner)
     refused = plan(inner, recipe).refused
     if refused:
         raise InvalidInputError(
@@ -49,9 +51,8 @@ def apply(model: keras.Model, recipe: Recipe, *, total_steps: int | None = None)
             "; ".join(f"'{row.variable}' can not: {row.reason}" for row in refused),
             "Exempt these layers by a later rule without techniques, or ask for something else",
         )
-    _check_no_nesting(inner)
     targets = _targets(inner, recipe, total_steps, {} if before is None else {t.position: t for t in before.targets})
-    wrapped = Compressed(copy_model(inner), targets)
+    wrapped = Compressed(copy_model(inner), targets, dtype=model.dtype_policy)
     wrapped.start()
     if before is not None:
         _carry_over(before, wrapped)
@@ -65,6 +66,18 @@ def _check_no_nesting(model: keras.Layer) -> None:
                 "a model must be compressed once, as a whole",
                 f"'{layer.name}' inside of '{model.name}' is compressed already",
                 "Apply the recipe to the outermost model only",
+            )
+
+
+def _check_own_steps(model: keras.Layer) -> None:
+    """The wrapper's `fit` would pass by a training step that the model defines itself."""
+    for method in ("train_step", "test_step", "compute_loss"):
+        defined = getattr(type(model), method, None)
+        if isinstance(model, keras.Model) and not defined.__module__.startswith("keras."):
+            raise InvalidInputError(
+                "a model must leave its training step to Keras",
+                f"{type(model).__name__}.{method} of model '{model.name}'",
+                "Compress the models inside of it and train them in a loop of your own that calls `advance`",
             )
 
 

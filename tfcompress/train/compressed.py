@@ -31,7 +31,7 @@ class Compressed(AdvancingModel):
     Args:
         inner: A built Keras 3 model or layer; the wrapper takes it over.
         targets: What is asked of which variable, as `Target` or its mapping.
-        **kwargs: `name` of a Keras model.
+        **kwargs: `name` and `dtype` of a Keras model.
     """
 
     def __init__(self, inner: keras.Layer, targets: Sequence[Target | dict[str, Any]], **kwargs: Any) -> None:
@@ -65,7 +65,7 @@ class Compressed(AdvancingModel):
         self.call_signature_parameters = [parameter.name for parameter in parameters]
         self._call_has_training_arg = True
         self._call_has_mask_arg = "mask" in self.call_signature_parameters
-        self._call_has_context_arg = {**self._call_has_context_arg, "training": True}
+        self._call_has_context_arg = {"training": True}
 
     def _state(self, name: str, shape: tuple[int, ...], initial: Any, dtype: str = "float32", **kwargs: Any) -> Any:
         return self.add_weight(
@@ -193,13 +193,16 @@ class Compressed(AdvancingModel):
             "name": self.name,
             "inner": keras.saving.serialize_keras_object(self.inner),
             "targets": [target.model_dump(mode="json") for target in self.targets],
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
         }
 
     @classmethod
     def from_config(cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None) -> Compressed:
         """Rebuilds the wrapper around a rebuilt inner model."""
         inner = keras.saving.deserialize_keras_object(config["inner"], custom_objects=custom_objects)
-        return cls(inner, config["targets"], name=config["name"])
+        return cls(
+            inner, config["targets"], name=config["name"], dtype=keras.dtype_policies.deserialize(config["dtype"])
+        )
 
     def load_own_variables(self, store: Any) -> None:
         """Loads the state; the cached w_hat is computed again."""

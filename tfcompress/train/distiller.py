@@ -183,6 +183,13 @@ def _check(student: Any, teacher: Any, temperature: float, alpha: float, loss: s
     for model in (_plain(student), _plain(teacher)):
         outputs = getattr(model, "outputs", None)
         shapes.append(None if not outputs else [tuple(output.shape) for output in outputs])
+    if loss == "kl" and shapes[0] and "linear" in output_kinds(_plain(student), _plain(student)):
+        kinds = output_kinds(_plain(student), _plain(student))
+        for kind, shape in zip(kinds, shapes[0], strict=True):
+            if kind == "linear" and shape[-1] == 1:
+                raise InvalidInputError(
+                    "loss='kl' needs at least two classes", f"an output of shape {shape}", "Use loss='mse'"
+                )
     if None not in shapes and shapes[0] != shapes[1]:
         raise InvalidInputError(
             "student and teacher must have outputs of the same shapes", f"student={shapes[0]}, teacher={shapes[1]}"

@@ -10,6 +10,7 @@ import keras
 
 from tfcompress.errors import InvalidInputError
 from tfcompress.recipe import Recipe, Rule
+from tfcompress.train.compressed import Compressed
 from tfcompress.train.targets import Found, check_built, find_variables, layer_paths, rule_for, why_not
 
 __all__ = ["Plan", "PlanRow", "plan"]
@@ -81,7 +82,7 @@ def plan(model: keras.Model, recipe: Recipe) -> Plan:
     """Says what `apply(model, recipe)` would do, variable by variable.
 
     Args:
-        model: A built Keras 3 model or layer.
+        model: A built Keras 3 model or layer, or a wrapped one.
         recipe: What to compress.
 
     Raises:
@@ -89,7 +90,7 @@ def plan(model: keras.Model, recipe: Recipe) -> Plan:
             a rule names no layer.
     """
     check_model(model)
-    found = find_variables(model)
+    found = find_variables(model.inner if isinstance(model, Compressed) else model)
     recipe.check_rules_match(layer_paths(found))
     return Plan(tuple(_row(item, rule_for(recipe, item)) for item in found))
 

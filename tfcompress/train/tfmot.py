@@ -129,7 +129,9 @@ def final_sparsity(spec: ScheduleSpec, total_steps: int | None) -> float | None:
 
 @functools.cache
 def _exact_pruning(target: float) -> type:
-    class ExactPruning(_tfmot().pruning_impl.Pruning):
+    pruning: Any = _tfmot().pruning_impl.Pruning
+
+    class ExactPruning(pruning):
         """TFMOT's pruning with ties broken by index, so that the asked fraction is met exactly."""
 
         def _update_mask(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -203,9 +205,9 @@ def initial_centroids(weight: tf.Tensor, num_centroids: int, init: str, with_zer
 
 @functools.cache
 def _fast_clustering() -> type:
-    parts = _tfmot()
+    clustering: Any = _tfmot().clustering_algorithm.ClusteringAlgorithm
 
-    class FastClustering(parts.clustering_algorithm.ClusteringAlgorithm):
+    class FastClustering(clustering):
         """TFMOT's clustering with indices found by counting midpoints."""
 
         def get_pulling_indices(self, weight: tf.Tensor, centroids: tf.Tensor | None = None) -> tf.Tensor:

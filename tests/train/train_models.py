@@ -1,0 +1,58 @@
+import keras
+import numpy as np
+
+from tfcompress.recipe import Codebook, Quantization, Recipe, Rule, Sparsity
+
+
+def recipe_of(layers="*", **techniques):
+    return Recipe(rules=(Rule(layers=layers, **techniques),))
+
+
+def bits(num_bits=4, **kwargs):
+    return Quantization(num_bits=num_bits, **kwargs)
+
+
+TECHNIQUES = {
+    "sparsity": {"sparsity": Sparsity(target=0.7)},
+    "codebook": {"codebook": Codebook(num_centroids=8)},
+    "ste": {"quantization": bits(4)},
+    "lsq": {"quantization": bits(3, estimator="lsq")},
+}
+
+
+def small_cnn(name="cnn"):
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((8, 8, 1)),
+            layers.Conv2D(4, 3, use_bias=False, name="conv1"),
+            layers.BatchNormalization(name="norm"),
+            layers.ReLU(),
+            layers.DepthwiseConv2D(3, name="depthwise"),
+            layers.Flatten(),
+            layers.Dense(5, activation="softmax", name="dense"),
+        ],
+        name=name,
+    )
+
+
+def small_mlp(activation="softmax", name="mlp"):
+    return keras.Sequential(
+        [
+            keras.Input((6,)),
+            keras.layers.Dense(16, activation="relu", name="hidden"),
+            keras.layers.Dense(4, activation=activation, name="out"),
+        ],
+        name=name,
+    )
+
+
+def data(shape=(6,), classes=4, size=64):
+    generator = np.random.default_rng(0)
+    x = generator.normal(size=(size, *shape)).astype(np.float32)
+    return x, generator.integers(0, classes, size)
+
+
+def compiled(model, **kwargs):
+    model.compile("adam", "sparse_categorical_crossentropy", **kwargs)
+    return model
