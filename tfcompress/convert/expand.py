@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
-import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import decode
@@ -38,7 +38,7 @@ def expand(packed: bytes) -> bytes:
     if not found:
         return packed
     for subgraph in model.subgraphs:
-        subgraph.operators = [each for each in subgraph.operators or () if custom_name(model, each) != DECODE]
+        subgraph.operators = [each for each in subgraph.operators if custom_name(model, each) != DECODE]
     return save(model)
 
 
@@ -61,9 +61,10 @@ class _Expander:
         if name == DECODE:
             index = int(operator.outputs[0])
             tensor = subgraph.tensors[index]
-            _require(np.prod(tensor.shape, dtype=np.int64) == np.prod(shape, dtype=np.int64), name, "one shape", shape)
+            own = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
+            _require(math.prod(own) == math.prod(shape), name, f"an output of {math.prod(shape)} elements", own)
             tensor.buffer = buffer
-            if tuple(tensor.shape) == shape:
+            if own == shape:
                 self._tensors.setdefault(key, index)
             return
         if key not in self._tensors:
@@ -74,11 +75,13 @@ class _Expander:
         name = custom_name(self.model, operator)
         fields = [] if operator.customOptions is None else [int(field) for field in operator.customOptions]
         if name == CONV_2D:
-            _require(len(fields) == 7 and fields[0] == 1 and len(shape) == 4, name, "options of version 1", fields)
+            _require(len(fields) == 7 and fields[0] == 1, name, "7 options of version 1", fields)
+            _require(len(shape) == 4, name, "a weight of rank 4", shape)
             builtin, version, options = Builtin.CONV_2D, 1, _conv_options(fields)
             type_ = schema.BuiltinOptions.Conv2DOptions
         else:
-            _require(len(fields) == 3 and fields[0] == 1 and len(shape) == 2, name, "options of version 1", fields)
+            _require(len(fields) == 3 and fields[0] == 1, name, "3 options of version 1", fields)
+            _require(len(shape) == 2, name, "a weight of rank 2", shape)
             options = schema.FullyConnectedOptionsT()
             options.fusedActivationFunction, options.keepNumDims = fields[1], bool(fields[2])
             # keep_num_dims came with version 5 of the op.
@@ -103,4 +106,4 @@ def _conv_options(fields: list[int]) -> Any:
 
 def _require(good: bool, name: str | None, what: str, received: object) -> None:
     if not good:
-        raise PayloadError(f"{name} must have {what} that fit its payload", f"{received}", "Pack the model anew")
+        raise PayloadError(f"{name} must have {what}", f"{received}", "Pack the model anew")

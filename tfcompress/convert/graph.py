@@ -39,6 +39,7 @@ def load(content: bytes) -> Any:
         )
     try:
         model = schema.ModelT.InitFromPackedBuf(content)
+        _fill(model)
         fault = next(_faults(model), None)
     except (struct.error, ValueError, IndexError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         fault = " ".join(str(error).split()) or type(error).__name__
@@ -51,6 +52,15 @@ def load(content: bytes) -> Any:
     return model
 
 
+def _fill(model: Any) -> None:
+    """Turns absent vectors that editing walks over into empty ones."""
+    for subgraph in model.subgraphs or ():
+        subgraph.tensors, subgraph.operators = subgraph.tensors or [], subgraph.operators or []
+        for owner in (subgraph, *subgraph.operators):
+            owner.inputs = np.array(_list(owner.inputs), np.int32)
+            owner.outputs = np.array(_list(owner.outputs), np.int32)
+
+
 def _faults(model: Any) -> Iterator[str]:
     """What is wrong with a freshly read model."""
     if not model.subgraphs or not model.buffers:
@@ -58,14 +68,14 @@ def _faults(model: Any) -> Iterator[str]:
     if model.externalBuffers or any(buffer.offset > 1 for buffer in model.buffers):
         yield "constants outside of the flatbuffer are not supported"
     for subgraph in model.subgraphs:
-        tensors = len(subgraph.tensors or ())
-        for tensor in subgraph.tensors or ():
+        tensors = len(subgraph.tensors)
+        for tensor in subgraph.tensors:
             if not 0 <= tensor.buffer < len(model.buffers):
                 yield f"buffer {tensor.buffer} of {len(model.buffers)}"
         for index in (*_list(subgraph.inputs), *_list(subgraph.outputs)):
             if not 0 <= index < tensors:
                 yield f"tensor {index} of {tensors}"
-        for operator in subgraph.operators or ():
+        for operator in subgraph.operators:
             if not 0 <= operator.opcodeIndex < len(model.operatorCodes or ()):
                 yield f"operator code {operator.opcodeIndex}"
             for index in (*_list(operator.inputs), *_list(operator.outputs), *_list(operator.intermediates)):
@@ -74,7 +84,7 @@ def _faults(model: Any) -> Iterator[str]:
     for signature in model.signatureDefs or ():
         if not 0 <= signature.subgraphIndex < len(model.subgraphs):
             yield f"subgraph {signature.subgraphIndex} of {len(model.subgraphs)}"
-        tensors = len(model.subgraphs[signature.subgraphIndex].tensors or ())
+        tensors = len(model.subgraphs[signature.subgraphIndex].tensors)
         for entry in (*(signature.inputs or ()), *(signature.outputs or ())):
             if not 0 <= entry.tensorIndex < tensors:
                 yield f"tensor {entry.tensorIndex} of {tensors} in a signature"
@@ -161,7 +171,12 @@ def save(model: Any) -> bytes:
     _renumber_buffers(model)
     _renumber_opcodes(model)
     builder = _Builder(1 << 16)
-    builder.Finish(model.Pack(builder), IDENTIFIER)
+    try:
+        builder.Finish(model.Pack(builder), IDENTIFIER)
+    except (TypeError, ValueError, struct.error, flatbuffers.builder.BuilderSizeError) as error:
+        raise InvalidInputError(
+            "the model must fit a .tflite file", " ".join(str(error).split()), "Convert it anew"
+        ) from None
     return bytes(builder.Output())
 
 
@@ -174,7 +189,7 @@ def _renumber_tensors(subgraph: Any, signatures: list[Any]) -> None:
         return np.array([order.setdefault(int(index), len(order) - 1) for index in indices], np.int32)
 
     subgraph.inputs = renumber(subgraph.inputs)
-    for operator in subgraph.operators or ():
+    for operator in subgraph.operators:
         operator.inputs = renumber(operator.inputs)
         operator.outputs = renumber(operator.outputs)
         operator.intermediates = renumber(operator.intermediates)
@@ -204,7 +219,7 @@ def _renumber_buffers(model: Any) -> None:
 def _renumber_opcodes(model: Any) -> None:
     order: dict[int, int] = {}
     for subgraph in model.subgraphs:
-        for operator in subgraph.operators or ():
+        for operator in subgraph.operators:
             operator.opcodeIndex = order.setdefault(operator.opcodeIndex, len(order))
     model.operatorCodes = [model.operatorCodes[index] for index in order]
 

@@ -104,7 +104,7 @@ def constants(model: Any) -> list[Constant]:
     decoded: dict[bytes, Codes] = {}
     packed = {id(operator): payload for _, operator, payload in payloads(model)}
     for index, subgraph in enumerate(model.subgraphs):
-        for operator in subgraph.operators or ():
+        for operator in subgraph.operators:
             for key, found in _constants_of(model, index, operator, packed.get(id(operator)), decoded):
                 known = merged.get(key)
                 merged[key] = found if known is None else dataclasses.replace(known, ops=known.ops + found.ops)

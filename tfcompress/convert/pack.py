@@ -77,7 +77,7 @@ class _Packer:
         outputs = {int(index) for index in subgraph.outputs}
         operators = []
         done: set[int] = set()
-        for operator in subgraph.operators or ():
+        for operator in subgraph.operators:
             for index in [int(index) for index in operator.inputs]:
                 if index in readers and index not in done and index not in outputs:
                     done.add(index)
@@ -134,7 +134,10 @@ class _Packer:
         """Name of the custom op that can take this reader's place, or None."""
         builtin = self.model.operatorCodes[operator.opcodeIndex].builtinCode
         options, rank = operator.builtinOptions, codes.symbols.ndim
-        if position != 1 or codes.channel_axis not in (None, 0) or options is None:
+        # The body of a loop keeps its float arithmetic: int8 activations would feed their error back.
+        if subgraph is not self.model.subgraphs[0]:
+            return None
+        if position != 1 or codes.channel_axis not in (None, 0) or options is None or len(operator.outputs) != 1:
             return None
         x, y = (subgraph.tensors[int(index)] for index in (operator.inputs[0], operator.outputs[0]))
         if {x.type, y.type} != {schema.TensorType.FLOAT32}:
@@ -144,7 +147,7 @@ class _Packer:
         if builtin == Builtin.CONV_2D and rank == 4 and x.shape is not None and len(x.shape) == 4:
             grouped = int(x.shape[3]) != codes.symbols.shape[3]
             return None if grouped or max(_conv_options(options)) > 255 else CONV_2D
-        if builtin == Builtin.FULLY_CONNECTED and rank == 2 and len(operator.outputs) == 1:
+        if builtin == Builtin.FULLY_CONNECTED and rank == 2:
             return FULLY_CONNECTED if options.weightsFormat == 0 else None
         return None
 
@@ -185,7 +188,7 @@ def _conv_options(options: Any) -> list[int]:
 def _readers(subgraph: Any) -> dict[int, list[tuple[Any, int]]]:
     """For each tensor the ops that read it, with the input's position."""
     readers: dict[int, list[tuple[Any, int]]] = {}
-    for operator in subgraph.operators or ():
+    for operator in subgraph.operators:
         for position, index in enumerate(operator.inputs):
             if index >= 0:
                 readers.setdefault(int(index), []).append((operator, position))
@@ -211,14 +214,19 @@ def payloads(model: Any) -> Iterator[tuple[Any, Any, bytes]]:
     """
     positions = {CONV_2D: 1, FULLY_CONNECTED: 1, DECODE: 0}
     for subgraph in model.subgraphs:
-        for operator in subgraph.operators or ():
+        for operator in subgraph.operators:
             name = custom_name(model, operator)
             if name not in positions:
                 continue
-            tensor = None
-            if len(operator.inputs) > positions[name]:
-                tensor = subgraph.tensors[int(operator.inputs[positions[name]])]
-            value = None if tensor is None or tensor.type != schema.TensorType.UINT8 else constant(model, tensor)
+            inputs, outputs = operator.inputs[: positions[name] + 1], operator.outputs
+            if len(inputs) <= positions[name] or len(outputs) != 1 or min(*inputs, *outputs) < 0:
+                raise PayloadError(
+                    f"{name} must have {positions[name] + 1} or more inputs and one output",
+                    f"{len(operator.inputs)} inputs, {len(outputs)} outputs",
+                    "Pack the model anew",
+                )
+            tensor = subgraph.tensors[int(inputs[-1])]
+            value = constant(model, tensor) if tensor.type == schema.TensorType.UINT8 else None
             if value is None:
                 raise PayloadError(f"{name} must read a constant payload", "none", "Pack the model anew")
             yield subgraph, operator, value.tobytes()

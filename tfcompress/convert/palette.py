@@ -9,6 +9,7 @@ from tfcompress.codec import Codes
 __all__ = ["fit_palette", "fit_scaled_palette"]
 
 MAX_ENTRIES = 256
+PROBE = 16  # values, and then scales, that are tried before all are
 NEAR = 5e-7  # relative; two roundings on either side stay well below it
 
 
@@ -81,9 +82,12 @@ def _fit_channel(values: np.ndarray, codebook: np.ndarray) -> tuple[np.float32, 
     for book in (codebook, np.sort(-codebook)):
         candidates = (anchors[:, None] / book[None]).reshape(-1)
         candidates = np.unique(candidates[candidates > 0])
-        near = _nearest(values[None] / candidates[:, None], book)
-        hit = np.abs(near * candidates[:, None] - values) <= NEAR * np.abs(values)
-        counts = hit.sum(axis=1)
+        for some in (values[:: max(1, values.size // PROBE)], values):
+            near = _nearest(some[None] / candidates[:, None], book)
+            hit = np.abs(near * candidates[:, None] - some) <= NEAR * np.abs(some)
+            counts = hit.sum(axis=1)
+            keep = np.argsort(-counts, kind="stable")[:PROBE]
+            candidates, near, hit, counts = candidates[keep], near[keep], hit[keep], counts[keep]
         if counts.size and counts.max() > best_count:
             at = int(np.argmax(counts))
             best_count = int(counts[at])

@@ -18,7 +18,8 @@ __all__ = ["TOLERANCE", "discover", "estimated_bytes", "matches", "narrowest_cod
 
 TOLERANCE = 1e-6  # relative, per weight; folding BatchNorm costs up to 5e-7
 MAX_CODE = 128
-PROBE = 16  # values that decide whether a row is worth a full test
+PROBE = 64  # values of a row that decide whether it is worth a full test
+CHUNK = 1 << 20  # weights that are searched at once; bounds the memory
 SETTLE = 4
 
 
@@ -49,7 +50,9 @@ def discover(weight: np.ndarray, axes: Iterable[int] = (0,)) -> Codes | None:
 
 
 def narrowest_codes(weight: np.ndarray, axes: Iterable[int]) -> Codes | None:
-    """Of all codes that give the weight within the tolerance, those of the fewest bits."""
+    """Of all codes that give a finite weight within the tolerance, those of the fewest bits."""
+    if not np.isfinite(weight).all():
+        return None
     axes = tuple(dict.fromkeys(axis % weight.ndim for axis in axes))
     found = [codes for codes in _candidates(weight, axes) if matches(codes, weight)]
     return min(found, key=lambda codes: codes.num_bits, default=None)
@@ -97,16 +100,14 @@ def _candidates(weight: np.ndarray, axes: tuple[int, ...]) -> Iterator[Codes]:
 def _fit_uniform(weight: np.ndarray, axis: int | None) -> Codes | None:
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1) if axis is not None else weight.reshape(1, -1)
     scale = np.ones(rows.shape[0], np.float32)
-    for index, row in enumerate(rows):
-        magnitudes = np.abs(row)
-        magnitudes = np.unique(magnitudes[magnitudes > 0])
-        if magnitudes.size:
-            fitted = _fit_scale(magnitudes)
-            if fitted is None:
-                return None
-            scale[index] = fitted
+    step = max(1, CHUNK // rows.shape[1])
+    for start in range(0, rows.shape[0], step):
+        fitted = _fit_scales(rows[start : start + step])
+        if fitted is None:
+            return None
+        scale[start : start + step] = fitted
     broadcast = scale.reshape([-1 if a == axis else 1 for a in range(weight.ndim)])
-    codes = np.rint(weight.astype(np.float64) / broadcast).astype(np.int32)
+    codes = np.rint(weight / broadcast).astype(np.int32)
     low, high = int(codes.min()), int(codes.max())
     for num_bits in range(2, 9):
         half = 1 << (num_bits - 1)
@@ -115,15 +116,29 @@ def _fit_uniform(weight: np.ndarray, axis: int | None) -> Codes | None:
     return None
 
 
-def _fit_scale(magnitudes: np.ndarray) -> np.float32 | None:
-    """The largest scale that makes integers up to 128 of ascending positive float32 magnitudes."""
-    exact = magnitudes.astype(np.float64)
-    ratio = exact / exact[0]
-    smallest = np.arange(1, int((MAX_CODE + 0.5) / ratio[-1]) + 1, dtype=np.float64)
-    probes = ratio[np.linspace(0, ratio.size - 1, min(PROBE, ratio.size)).astype(int)]
-    for code in smallest[_are_integers(np.outer(smallest, probes))]:
-        if _are_integers(code * ratio[None])[0]:
-            return _refine(magnitudes, np.rint(code * ratio))
+def _fit_scales(rows: np.ndarray) -> np.ndarray | None:
+    """For each row the largest scale that makes integers up to 128 of it; 1 for a row of zeros.
+
+    The smallest non-zero magnitude of a row is some integer k times the scale: k = 1, 2, ... is tried.
+
+    Returns:
+        float32 scales, or None when a row has none.
+    """
+    magnitudes = np.abs(rows).astype(np.float64)
+    smallest = np.where(magnitudes > 0, magnitudes, np.inf).min(axis=1)
+    smallest[np.isinf(smallest)] = 1.0
+    ratio = magnitudes / smallest[:, None]
+    most = (MAX_CODE + 0.5) / np.maximum(ratio.max(axis=1), 1.0)
+    factor = np.zeros(rows.shape[0])
+    open_rows = np.arange(rows.shape[0])
+    for k in range(1, MAX_CODE + 1):
+        if (most[open_rows] < k).any():
+            return None
+        likely = open_rows[_are_integers(k * ratio[open_rows, :PROBE])]
+        factor[likely[_are_integers(k * ratio[likely])]] = k
+        open_rows = open_rows[factor[open_rows] == 0]
+        if open_rows.size == 0:
+            return _refine(magnitudes, np.rint(ratio * factor[:, None]))
     return None
 
 
@@ -132,17 +147,24 @@ def _are_integers(values: np.ndarray) -> np.ndarray:
     return result
 
 
-def _refine(magnitudes: np.ndarray, codes: np.ndarray) -> np.float32 | None:
-    """The float32 scale next to the mean ratio with the least error; the smallest of equals."""
-    middle = np.float32(np.mean(magnitudes.astype(np.float64) / codes))
-    if middle < np.finfo(np.float32).tiny * 2:
+def _refine(magnitudes: np.ndarray, codes: np.ndarray) -> np.ndarray | None:
+    """Per row the float32 scale next to the mean ratio with the least error; the smallest of equals."""
+    nonzero = codes > 0
+    counts = nonzero.sum(axis=1)
+    safe = np.where(nonzero, codes, 1.0)
+    means = (magnitudes / safe).sum(axis=1) / np.maximum(counts, 1)
+    middle = np.where(counts > 0, means, 1.0).astype(np.float32)
+    if (middle < 2 * np.finfo(np.float32).tiny).any():
         return None
-    near = middle.view(np.int32) + np.arange(-4, 5, dtype=np.int32)
-    candidates = near.view(np.float32)
-    products = candidates[:, None] * codes.astype(np.float32)
-    error = np.abs(products.astype(np.float64) - magnitudes) / magnitudes
-    best: np.float32 = candidates[int(np.argmin(error.max(axis=1)))]
-    return best
+    reference = np.where(nonzero, magnitudes, 1.0)
+    best, least = middle, np.full(middle.shape, np.inf)
+    for offset in range(-4, 5):
+        candidate = (middle.view(np.int32) + np.int32(offset)).view(np.float32)
+        products = (candidate[:, None] * codes.astype(np.float32)).astype(np.float64)
+        error = (np.abs(products - magnitudes) / reference).max(axis=1)
+        best, least = np.where(error < least, candidate, best), np.minimum(error, least)
+    result: np.ndarray = np.where(counts > 0, best, np.float32(1))
+    return result
 
 
 def order0_entropy(symbols: np.ndarray) -> float:
