@@ -7,7 +7,7 @@ from train_models import TECHNIQUES, bits, recipe_of, small_cnn, small_mlp
 
 from tfcompress.errors import InvalidInputError
 from tfcompress.recipe import Codebook, Recipe, Rule, ScheduleSpec, Sparsity
-from tfcompress.train import apply, plan
+from tfcompress.train import apply, plan, summary
 
 layers = keras.layers
 
@@ -114,3 +114,11 @@ def test_another_backend_is_one_clear_error(monkeypatch):
     monkeypatch.setattr(keras.backend, "backend", lambda: "jax")
     with pytest.raises(InvalidInputError, match="KERAS_BACKEND=jax.*KERAS_BACKEND=tensorflow"):
         plan(small_mlp(), recipe_of(**TECHNIQUES["ste"]))
+
+
+def test_summary_tells_what_each_weight_holds():
+    model = apply(small_mlp(), recipe_of("hidden", quantization=bits(4), sparsity=Sparsity(target=0.75)))
+    lines = [line.split() for line in summary(model).splitlines()]
+    assert lines[2] == ["hidden/kernel", "96", "24", "(25.0%)", "4", "48"] and len(lines) == 3
+    with pytest.raises(InvalidInputError, match="must be compressed"):
+        summary(small_mlp())

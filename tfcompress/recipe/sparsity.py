@@ -17,7 +17,7 @@ class Sparsity(BaseModel):
     Attributes:
         target: Final fraction of zeros, 0 < target < 1. Must be 1 - n/m for `n_of_m`.
         granularity: "element" (any entry), "n_of_m" (at most n non-zeros in every m consecutive
-            entries along the last axis) or "block" (whole rectangles of a 2-D weight).
+            input channels, the last axis of TFLite's layout) or "block" (whole rectangles of a 2-D weight).
         n_of_m: (n, m) with 0 < n < m; only with granularity "n_of_m".
         block: (rows, columns) of a block; only with granularity "block".
         schedule: step -> sparsity. Any `tfmot.sparsity.keras.PruningSchedule`, its spec, or None:

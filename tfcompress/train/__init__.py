@@ -5,6 +5,7 @@ from tfcompress.train.compressed import Compressed
 from tfcompress.train.distiller import Distiller
 from tfcompress.train.finalize import Finalized, finalize
 from tfcompress.train.plan import Plan, PlanRow, plan
+from tfcompress.train.summary import summary
 
 __all__ = [
     "Compressed",
@@ -17,4 +18,5 @@ __all__ = [
     "finalize",
     "frozen_schedules",
     "plan",
+    "summary",
 ]

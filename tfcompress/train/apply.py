@@ -14,7 +14,7 @@ from tfcompress.train.compressed import Compressed
 from tfcompress.train.plan import check_model, plan
 from tfcompress.train.targets import Found, Target, channel_axes, find_variables, rule_for, why_not
 
-__all__ = ["advance", "apply", "copy_model", "frozen_schedules"]
+__all__ = ["advance", "apply", "copy_model", "frozen_schedules", "wrappers"]
 
 
 def apply(model: keras.Model, recipe: Recipe, *, total_steps: int | None = None) -> Compressed:

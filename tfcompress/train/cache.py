@@ -66,13 +66,13 @@ class WeightCache:
 
     def _current_fingerprint(self) -> tf.Tensor:
         """One number per weight, and the step, which stands for the masks: they change with it."""
-        prints = [tf.cast(self._step.value, tf.int32)]
+        # Odd, so that it never equals the 0 of a cache that was not filled.
+        prints = [2 * tf.cast(self._step.value, tf.int32) + 1]
         for transform in self._transforms:
             parts = [full_precision(transform.variable)]
             parts += [variable.value for name, variable in transform.state.items() if name != "mask"]
             prints.append(tf.add_n([_hash(part) for part in parts]))
-        # 0 marks a cache that was never filled.
-        return tf.bitwise.bitwise_or(tf.bitwise.left_shift(tf.stack(prints), 1), 1)
+        return tf.stack(prints)
 
 
 def _local(value: tf.Tensor) -> tf.Variable:
@@ -80,8 +80,12 @@ def _local(value: tf.Tensor) -> tf.Variable:
 
 
 def _hash(tensor: tf.Tensor) -> tf.Tensor:
-    """A position-dependent 32-bit hash of float32 values."""
-    bits = tf.reshape(tf.bitcast(tensor, tf.int32), [-1])
-    # Knuth's golden-ratio multiplier, 0x9E3779B1 as int32; made odd, a place loses no bit.
-    places = tf.range(bits.shape[0]) * -1640531535
-    return tf.reduce_sum(bits * tf.bitwise.bitwise_or(places, 1))
+    """A 32-bit hash of float32 values and their places: the sum of a mixed word for each."""
+    word = tf.bitcast(tf.reshape(tensor, [-1]), tf.uint32)
+    place = tf.cast(tf.range(tf.size(tensor)), tf.uint32)
+    # Multipliers and shifts of MurmurHash3. A plain weighted sum of the bits would not do: equal
+    # steps of round numbers (all scales doubled) cancel in it.
+    word = (word ^ (place * tf.constant(0xCC9E2D51, tf.uint32))) * tf.constant(0x1B873593, tf.uint32)
+    word = (word ^ tf.bitwise.right_shift(word, tf.constant(15, tf.uint32))) * tf.constant(0x85EBCA6B, tf.uint32)
+    word = word ^ tf.bitwise.right_shift(word, tf.constant(13, tf.uint32))
+    return tf.reduce_sum(tf.bitcast(word, tf.int32))

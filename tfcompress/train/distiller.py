@@ -179,18 +179,19 @@ def _check(student: Any, teacher: Any, temperature: float, alpha: float, loss: s
                 f"{role} of type {type(model).__name__}",
                 "Call it once on data, or give it an Input",
             )
-    shapes = []
-    for model in (_plain(student), _plain(teacher)):
-        outputs = getattr(model, "outputs", None)
-        shapes.append(None if not outputs else [tuple(output.shape) for output in outputs])
-    if loss == "kl" and shapes[0] and "linear" in output_kinds(_plain(student), _plain(student)):
-        kinds = output_kinds(_plain(student), _plain(student))
-        for kind, shape in zip(kinds, shapes[0], strict=True):
-            if kind == "linear" and shape[-1] == 1:
-                raise InvalidInputError(
-                    "loss='kl' needs at least two classes", f"an output of shape {shape}", "Use loss='mse'"
-                )
-    if None not in shapes and shapes[0] != shapes[1]:
+    _check_outputs(_plain(student), _plain(teacher), loss)
+
+
+def _check_outputs(student: keras.Model, teacher: keras.Model, loss: str) -> None:
+    if not getattr(student, "outputs", None) or not getattr(teacher, "outputs", None):
+        return
+    shapes = [[tuple(output.shape) for output in model.outputs] for model in (student, teacher)]
+    if shapes[0] != shapes[1]:
         raise InvalidInputError(
             "student and teacher must have outputs of the same shapes", f"student={shapes[0]}, teacher={shapes[1]}"
         )
+    for kind, shape in zip(output_kinds(student, teacher), shapes[0], strict=True):
+        if loss == "kl" and kind != "sigmoid" and shape[-1] == 1:
+            raise InvalidInputError(
+                "loss='kl' needs outputs of at least two classes", f"an output of shape {shape}", "Use loss='mse'"
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ from tfcompress.recipe import Recipe, Rule
 from tfcompress.train.compressed import Compressed
 from tfcompress.train.targets import Found, check_built, find_variables, layer_paths, rule_for, why_not
 
-__all__ = ["Plan", "PlanRow", "plan"]
+__all__ = ["Plan", "PlanRow", "check_model", "plan", "text_table"]
 
 
 @dataclass(frozen=True)
@@ -60,18 +61,20 @@ class Plan:
         return [{**asdict(row), "shape": list(row.shape)} for row in self.rows]
 
     def __str__(self) -> str:
-        titles = ("variable", "shape", "weights", "sparsity", "centroids", "bits", "note")
-        lines = [titles]
+        lines = []
         for row in self.rows:
-            shape = "x".join(str(size) for size in row.shape)
             asked = (_text(row.sparsity), _text(row.num_centroids), _text(row.num_bits))
             note = f"REFUSED: {row.reason}" if row.refused else row.reason
-            lines.append((row.variable, shape, str(row.parameters), *asked, note))
-        widths = [max(len(line[column]) for line in lines) for column in range(len(titles))]
-        text = [
-            "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-        ]
-        return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
+            lines.append((row.variable, "x".join(map(str, row.shape)), str(row.parameters), *asked, note))
+        return text_table(("variable", "shape", "weights", "sparsity", "centroids", "bits", "note"), lines)
+
+
+def text_table(titles: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    """Aligned columns under their titles."""
+    cells = [titles, *lines]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(titles))]
+    text = ["  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in cells]
+    return "\n".join([text[0], "-" * len(text[0]), *text[1:]])
 
 
 def _text(value: float | int | None) -> str:
