@@ -1,0 +1,70 @@
+import numpy as np
+import pytest
+from grid_models import run
+
+from tfcompress.codec import decode
+from tfcompress.convert import expand, pack
+from tfcompress.convert.graph import constant, custom_name, load, save
+from tfcompress.convert.pack import payloads
+from tfcompress.errors import PayloadError
+
+
+@pytest.fixture(params=["cnn", "mlp", "gru"])
+def converted(request):
+    return request.getfixturevalue(request.param)
+
+
+def inputs_of(model, batch):
+    rng = np.random.default_rng(0)
+    shape = (batch, *model.inputs[0].shape[1:])
+    if model.inputs[0].dtype == "int32":
+        return rng.integers(0, 40, shape).astype(np.int32)
+    return rng.normal(size=shape).astype(np.float32)
+
+
+def test_packing_again_gives_the_same_bytes(converted):
+    expanded = expand(converted.packed)
+    assert pack(expanded) == converted.packed
+    assert expand(expanded) == expanded
+
+
+def test_no_custom_op_is_left_and_outputs_equal_the_float_file(converted):
+    expanded = expand(converted.packed)
+    model = load(expanded)
+    assert not any(custom_name(model, op) for subgraph in model.subgraphs for op in subgraph.operators)
+    x = inputs_of(converted.model, 1 if converted.model.name == "gru" else 5)
+    for before, after in zip(run(converted.float_file, x), run(expanded, x), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
+
+
+def test_weights_are_exactly_the_decoded_ones(converted):
+    model = load(expand(converted.packed))
+    held = {
+        value.tobytes()
+        for subgraph in model.subgraphs
+        for tensor in subgraph.tensors
+        if (value := constant(model, tensor)) is not None
+    }
+    for _, _, payload in payloads(load(converted.packed)):
+        assert decode(payload).weight().tobytes() in held
+
+
+def test_a_file_without_our_ops_comes_back_as_it_is(mlp):
+    assert expand(mlp.float_file) == mlp.float_file
+
+
+def test_a_flipped_bit_is_found(mlp):
+    at = mlp.packed.index(b"TFCW")
+    damaged = bytearray(mlp.packed)
+    damaged[at + 40] ^= 4
+    with pytest.raises(PayloadError, match="CRC"):
+        expand(bytes(damaged))
+
+
+@pytest.mark.parametrize("options", [[2, 0, 0], [1, 0], []])
+def test_options_of_another_version_are_refused(mlp, options):
+    model = load(mlp.packed)
+    operator = next(op for op in model.subgraphs[0].operators if custom_name(model, op))
+    operator.customOptions = np.array(options, np.uint8)
+    with pytest.raises(PayloadError, match="options of version 1"):
+        expand(save(model))

@@ -1,0 +1,146 @@
+import importlib
+
+import keras
+import numpy as np
+import pytest
+from ai_edge_litert import schema_py_generated as schema
+from grid_models import run
+from keras import layers
+
+from tfcompress.codec import decode
+from tfcompress.convert import expand, inspect, pack, to_float_tflite
+from tfcompress.convert.graph import constant, custom_name, load, save
+from tfcompress.convert.pack import payloads
+from tfcompress.errors import PayloadError
+
+
+def ops(content):
+    model = load(content)
+    return [
+        custom_name(model, operator) or model.operatorCodes[operator.opcodeIndex].builtinCode
+        for operator in model.subgraphs[0].operators
+    ]
+
+
+def test_each_reader_gets_the_op_that_it_needs(cnn):
+    found = ops(cnn.packed)
+    assert found.count("TfcConv2D") == 3  # stem, pointwise half of the separable, and the one before TANH
+    assert found.count("TfcFullyConnected") == 4  # the shared one twice
+    builtin = schema.BuiltinOperator
+    for op in (builtin.DEPTHWISE_CONV_2D, builtin.TRANSPOSE_CONV):
+        assert found[found.index(op) - 1] == "TfcDecode"
+    assert builtin.FULLY_CONNECTED not in found
+
+
+def test_options_travel(cnn):
+    model = load(cnn.packed)
+    operators = [op for op in model.subgraphs[0].operators if custom_name(model, op) == "TfcConv2D"]
+    assert list(operators[0].customOptions) == [1, 1, 0, 1, 1, 1, 1]  # ReLU, SAME
+    assert list(operators[1].customOptions) == [1, 0, 1, 1, 1, 1, 1]  # none, VALID
+    dense = [op for op in model.subgraphs[0].operators if custom_name(model, op) == "TfcFullyConnected"]
+    assert list(dense[0].customOptions) == [1, 1, 0] and list(dense[-1].customOptions) == [1, 0, 0]
+    # The shared layer has no bias: the zeros that the converter adds are dropped.
+    assert [len(op.inputs) for op in dense] == [2, 2, 3, 3]
+
+
+def test_strides_dilations_and_activations_are_told_apart(cnn):
+    model = load(cnn.float_file)
+    stem = model.subgraphs[0].operators[0].builtinOptions
+    stem.strideH, stem.strideW, stem.dilationHFactor, stem.dilationWFactor = 1, 2, 3, 4
+    stem.fusedActivationFunction = schema.ActivationFunctionType.RELU6
+    packed = load(pack(save(model)))
+    assert list(packed.subgraphs[0].operators[0].customOptions) == [1, 3, 0, 1, 2, 3, 4]
+    stem.fusedActivationFunction = schema.ActivationFunctionType.TANH
+    assert ops(pack(save(model)))[:2] == ["TfcDecode", schema.BuiltinOperator.CONV_2D]
+
+
+def test_a_shared_constant_is_stored_once(cnn):
+    model = load(cnn.packed)
+    dense = [op for op in model.subgraphs[0].operators if custom_name(model, op) == "TfcFullyConnected"]
+    assert dense[0].inputs[1] == dense[1].inputs[1]
+    found = [payload for _, _, payload in payloads(model)]
+    assert len(found) == len(set(found)) + 1
+
+
+def test_weights_in_loop_bodies_are_packed(gru):
+    model = load(gru.packed)
+    bodies = [operator for subgraph in model.subgraphs[1:] for operator in subgraph.operators]
+    assert [custom_name(model, operator) for operator in bodies].count("TfcDecode") == 2
+    assert len(gru.packed) < 0.5 * len(gru.float_file)
+
+
+def test_packing_is_lossless_deterministic_and_stops_at_itself(cnn):
+    assert pack(cnn.float_file) == cnn.packed
+    assert pack(cnn.packed) == cnn.packed
+    weights = {payload: decode(payload).weight() for _, _, payload in payloads(load(cnn.packed))}
+    model = load(cnn.float_file)
+    originals = [constant(model, tensor) for tensor in model.subgraphs[0].tensors if tensor.type == 0]
+    for weight in weights.values():
+        assert any(
+            each is not None and each.shape == weight.shape and np.allclose(each, weight, rtol=1e-6, atol=0)
+            for each in originals
+        )
+
+
+def test_the_file_costs_little_beside_its_constants(mlp, cnn):
+    """At most 1.2 KB and 160 B per op, all names, shapes and tensors included."""
+    for file in (mlp.packed, cnn.packed):
+        constants = sum(row.bytes for row in inspect(file))
+        assert len(file) - constants <= 1200 + 160 * len(ops(file))
+
+
+def test_four_bits_and_zeros_are_near_their_entropy():
+    rng = np.random.default_rng(0)
+    dense = layers.Dense(200, use_bias=False)
+    model = keras.Sequential([layers.Input((300,)), dense])
+    codes = np.clip(np.rint(rng.normal(0, 2.2, (300, 200))), -7, 7) * (rng.random((300, 200)) > 0.7)
+    dense.kernel.assign(codes * rng.uniform(0.01, 0.1, 200))
+    float_file = to_float_tflite(model)
+    packed = pack(float_file)
+    (row,) = [row for row in inspect(packed) if row.encoding == "uniform"]
+    assert row.bits == 4 and row.levels == 15
+    assert row.bytes - 4 * 200 <= 1.02 * row.entropy * codes.size / 8 + 64
+    assert len(packed) < len(float_file) / 15
+
+
+def test_files_without_structure_come_back_as_they_are(mlp):
+    model = keras.models.clone_model(mlp.model)
+    float_file = to_float_tflite(model)
+    assert pack(float_file) == float_file
+    (row,) = [row for row in inspect(float_file) if row.shape == (64, 40)]
+    assert row.encoding == "float32" and row.bits == 32
+
+
+def test_a_constant_that_would_grow_is_left_alone():
+    dense = layers.Dense(2)
+    model = keras.Sequential([layers.Input((3,)), dense])
+    dense.kernel.assign(np.ones((3, 2)))
+    float_file = to_float_tflite(model)
+    assert pack(float_file) == float_file
+
+
+def test_a_weight_that_does_not_come_back_is_never_shipped(mlp, monkeypatch):
+    module = importlib.import_module("tfcompress.convert.pack")
+
+    def lossy(payload):
+        codes = decode(payload)
+        return type(codes)(codes.symbols, codes.num_bits, codes.scale * np.float32(1.1), codes.channel_axis, None)
+
+    monkeypatch.setattr(module, "decode", lossy)
+    with pytest.raises(PayloadError, match="must equal"):
+        pack(mlp.float_file)
+
+
+def test_int8_constants_are_left_alone_and_listed(mlp):
+    tensorflow = pytest.importorskip("tensorflow")
+    converter = tensorflow.lite.TFLiteConverter.from_keras_model(mlp.model)
+    converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    quantized = converter.convert()
+    assert pack(quantized) == quantized
+    assert "int8" in {row.encoding for row in inspect(quantized)}
+
+
+def test_saving_a_packed_file_again_is_stable(cnn):
+    assert save(load(cnn.packed)) == cnn.packed
+    x = np.random.default_rng(0).normal(size=(1, 12, 12, 3)).astype(np.float32)
+    assert len(run(expand(cnn.packed), x)) == 2

@@ -1,0 +1,114 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tfcompress.codec import encode
+from tfcompress.convert.structure import TOLERANCE, discover, narrowest_codes
+
+
+def codes_of(shape, num_bits, sparsity=0.4, seed=0):
+    rng = np.random.default_rng(seed)
+    most = 2 ** (num_bits - 1) - 1
+    codes = rng.integers(-most, most + 1, shape).astype(np.float32)
+    codes[rng.random(shape) < sparsity] = 0
+    return codes
+
+
+def factors(shape, axis, seed=0, negative=False):
+    rng = np.random.default_rng(seed)
+    size = [count if index == axis else 1 for index, count in enumerate(shape)]
+    sign = np.where(rng.random(size) < 0.3, -1, 1) if negative else 1
+    return (rng.uniform(0.01, 3, size) * sign).astype(np.float32)
+
+
+def assert_lossless(codes, weight):
+    assert codes is not None
+    error = np.abs(codes.weight().astype(np.float64) - weight)
+    assert (error <= TOLERANCE * np.abs(weight)).all()
+    assert encode(discover(codes.weight(), () if codes.channel_axis is None else (codes.channel_axis,))) == encode(
+        codes
+    )
+
+
+@pytest.mark.parametrize("num_bits", range(2, 9))
+@pytest.mark.parametrize(("shape", "axis"), [((30, 50), 0), ((16, 3, 3, 8), 0), ((1, 3, 3, 40), 3), ((20, 6, 9), 2)])
+def test_uniform_codes_survive_a_folded_batchnorm(num_bits, shape, axis):
+    scale, gamma = factors(shape, axis, 1), factors(shape, axis, 2, negative=True)
+    weight = (codes_of(shape, num_bits) * scale) * gamma
+    codes = discover(weight, (axis,))
+    assert_lossless(codes, weight)
+    assert codes.codebook is None and codes.channel_axis == axis and codes.num_bits <= num_bits
+
+
+def test_one_scale_is_enough_for_a_tensor_that_has_one():
+    weight = codes_of((30, 50), 4) * np.float32(0.0123)
+    codes = discover(weight)
+    assert codes.channel_axis is None and codes.num_bits == 4
+    np.testing.assert_array_equal(codes.weight(), weight)
+
+
+@pytest.mark.parametrize("entries", [2, 3, 8, 16, 17, 200])
+def test_palettes_are_exact(entries):
+    rng = np.random.default_rng(entries)
+    values = rng.normal(size=entries).astype(np.float32)
+    weight = values[rng.integers(0, entries, (60, 80))]
+    codes = discover(weight)
+    np.testing.assert_array_equal(codes.weight(), weight)
+    if entries > 3:
+        assert codes.codebook.size == entries and codes.num_bits == (entries - 1).bit_length()
+
+
+@pytest.mark.parametrize("negative", [False, True])
+def test_a_shared_codebook_is_found_under_channel_scales(negative):
+    rng = np.random.default_rng(5)
+    values = np.append(rng.normal(size=15), 0).astype(np.float32)
+    weight = values[rng.integers(0, 16, (32, 3, 3, 16))] * factors((32, 3, 3, 16), 0, negative=negative)
+    codes = discover(weight)
+    assert_lossless(codes, weight)
+    assert codes.channel_axis == 0 and codes.codebook.size == (31 if negative else 16)
+
+
+def test_small_channels_that_lack_entries_still_share_the_codebook():
+    rng = np.random.default_rng(6)
+    values = rng.normal(size=8).astype(np.float32)
+    weight = values[rng.integers(0, 8, (64, 3, 3, 2))] * factors((64, 3, 3, 2), 0)
+    codes = discover(weight)
+    assert_lossless(codes, weight)
+    assert codes.codebook is not None and codes.codebook.size == 8
+
+
+def test_zeros_are_found_as_zeros():
+    weight = np.zeros((20, 30), np.float32)
+    assert_lossless(discover(weight), weight)
+    weight[3, 4] = -0.7
+    weight[5] = -0.0
+    codes = discover(weight)
+    assert (codes.weight() != 0).sum() == 1
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_weights_without_structure_are_left_alone(bad):
+    weight = np.random.default_rng(0).normal(size=(40, 50)).astype(np.float32)
+    assert discover(weight) is None
+    assert narrowest_codes(weight, (0,)) is None
+    structured = codes_of((40, 50), 4)
+    structured[1, 2] = bad
+    assert discover(structured) is None
+    nearly = codes_of((40, 50), 4) * factors((40, 50), 0)
+    nearly[nearly != 0] *= 1 + 1e-4 * np.random.default_rng(1).normal(size=(nearly != 0).sum()).astype(np.float32)
+    assert discover(nearly) is None
+
+
+def test_the_tensor_scale_and_the_channel_scale_compete_by_bytes():
+    weight = codes_of((3, 4000), 2, sparsity=0) * np.array([[1], [16], [40]], np.float32)
+    assert discover(weight).channel_axis == 0
+    assert narrowest_codes(weight, (0,)).num_bits == 2
+
+
+@given(st.integers(0, 10**6), st.integers(2, 8), st.floats(0, 0.95), st.integers(1, 12), st.integers(1, 40))
+@settings(max_examples=120, deadline=None, derandomize=True)
+def test_any_grid_comes_back(seed, num_bits, sparsity, rows, columns):
+    shape = (rows, columns)
+    weight = codes_of(shape, num_bits, sparsity, seed) * factors(shape, 0, seed) * factors(shape, 0, seed + 1)
+    assert_lossless(discover(weight), weight)
