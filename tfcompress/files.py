@@ -64,7 +64,7 @@ def _load_error(path: Path, error: Exception) -> InvalidInputError:
             f"model='{path}'",
             "Replace the Lambda by a layer class, or pass --unsafe if you trust the file",
         )
-    if "Could not locate" in reason or "Unknown layer" in reason:
+    if "Could not locate" in reason or "KerasSaveable" in reason or "Unknown layer" in reason:
         return InvalidInputError(
             "every class of the model must be known to Keras",
             f"model='{path}' ({_first_sentence(reason)})",
@@ -92,7 +92,7 @@ def load_npz(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
     if not path.is_file():
         raise InvalidInputError("the data must be an existing .npz file", f"data='{path}'", "Check the path")
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             missing = [key for key in _NPZ_KEYS if key not in archive]
             if missing:
                 raise InvalidInputError(

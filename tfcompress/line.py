@@ -1,0 +1,193 @@
+"""The line: model and recipe in; a smaller, faster, audited .tflite and its figures out.
+
+The function is `tfcompress.compress`; a module of that name would hide it.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tfcompress.checks import check_inputs, check_labels, check_metric, choose_loss
+from tfcompress.convert import audit, pack, to_float_tflite
+from tfcompress.data import Data, as_data, file_pairs, in_model_structure
+from tfcompress.errors import InvalidInputError
+from tfcompress.files import check_folder, write_files
+from tfcompress.layers import layer_reports
+from tfcompress.measure import Direction, Metric, as_metric, measure, paired_drop
+from tfcompress.recipe import Budget, Recipe, preset
+from tfcompress.report import Result, environment, result_files
+from tfcompress.runtime import delegate_path
+from tfcompress.train import Distiller, apply, finalize, plan
+
+if TYPE_CHECKING:
+    import keras
+
+__all__ = ["compress"]
+
+Progress = Callable[[int, int, dict[str, float]], None]
+
+
+def compress(
+    model: keras.Model,
+    data: Any,
+    recipe: Recipe | str,
+    *,
+    test_data: Any = None,
+    teacher: keras.Model | None = None,
+    epochs: int | None = None,
+    loss: Any = None,
+    metric: Any = None,
+    direction: Direction | None = None,
+    budget: Budget | None = None,
+    out: str | os.PathLike[str] | None = None,
+    on_step: Progress | None = None,
+) -> Result:
+    """Compresses a trained model by a recipe, and proves what came out.
+
+    Training fine-tunes a copy of the model with Adam, its learning rate decaying along a cosine; the
+    weights of the last epoch are the ones that ship. The given model is left as it is.
+
+    Args:
+        model: A trained, built Keras 3 model.
+        data: `((x_train, y_train), (x_test, y_test))`, a mapping with these four names, or training
+            data alone beside `test_data`: `(x, y[, sample_weight])`, a batched `tf.data.Dataset`, a
+            `keras.utils.PyDataset`. Inputs may be lists or mappings of arrays.
+        recipe: What to do, or the name of a preset.
+        test_data: Test data, on which the finished file is measured through the delegate.
+        teacher: Whom to learn from when the recipe has a distillation; None means the model itself.
+        epochs: Instead of the recipe's.
+        loss: A Keras loss; None means the compiled one, or the cross-entropy that fits the labels.
+        metric: None for accuracy; a Keras metric, its name, or a callable (labels, outputs) -> float.
+        direction: "max" or "min", where the metric's name does not tell which is better.
+        budget: Limits; what breaks them is in `Result.budget_failures`.
+        out: Folder for `model.tflite`, `promises.json`, `result.json`, `report.html`, `recipe.yaml`.
+        on_step: Called after each training step with (step, total steps, logs).
+
+    Returns:
+        Both files and all figures. A broken promise shows in `Result.audit_passed`.
+
+    Raises:
+        InvalidInputError: Anything of the input does not fit; raised before training.
+        BrokenPromiseError: The trained weights do not hold what the recipe asks.
+        NativeLibraryError: The native library is missing or foreign.
+    """
+    recipe = _resolved(recipe, epochs)
+    the_plan = plan(model, recipe)
+    data = as_data(data, test_data, recipe.batch_size)
+    loss, the_metric = _check_everything(model, data, loss, as_metric(metric, direction), out)
+    float_file = to_float_tflite(model)
+
+    begin = time.monotonic()
+    wrapped = apply(model, recipe, total_steps=recipe.epochs * data.train.steps)
+    history = _fit(wrapped, teacher or model, data, recipe, loss, on_step)
+    finalized = finalize(wrapped)
+    seconds = time.monotonic() - begin
+
+    packed = pack(to_float_tflite(finalized.model))
+    verdict = audit(packed, finalized.promises)
+    (baseline, compressed), drop, drop_error = _measure(model, float_file, packed, data, the_metric)
+    result = Result(
+        model_name=model.name,
+        recipe=recipe,
+        baseline=baseline,
+        compressed=compressed,
+        drop=drop,
+        drop_error=drop_error,
+        layers=layer_reports(the_plan, model, finalized.model, verdict),
+        audit_passed=verdict.passed,
+        audit_failures=tuple(str(failure) for failure in verdict.failures),
+        budget=budget,
+        history=history,
+        seconds=seconds,
+        environment=environment(),
+        packed=packed,
+        float_file=float_file,
+        promises=tuple(promise.model_dump(mode="json") for promise in finalized.promises),
+    )
+    if out is not None:
+        write_files(out, result_files(result))
+    return result
+
+
+def _resolved(recipe: Recipe | str, epochs: int | None) -> Recipe:
+    recipe = preset(recipe) if isinstance(recipe, str) else recipe
+    if epochs is None:
+        return recipe
+    if epochs < 1:
+        raise InvalidInputError("epochs must be at least 1", f"epochs={epochs}", "Leave it out for the recipe's own")
+    return recipe.model_copy(update={"epochs": epochs})
+
+
+def _check_everything(
+    model: keras.Model, data: Data, loss: Any, metric: Metric, out: str | os.PathLike[str] | None
+) -> tuple[Any, Metric]:
+    """Raises now what would otherwise end hours of training."""
+    delegate_path()
+    if out is not None:
+        check_folder(out, needed_bytes=8 * model.count_params() + 2**22)
+    for samples in (data.train, data.test):
+        check_inputs(model, samples)
+    loss = choose_loss(model, data, loss)
+    for samples in (data.train, data.test):
+        check_labels(model, samples, loss)
+    check_metric(model, data.test, metric)
+    return loss, metric
+
+
+def _fit(
+    student: keras.Model, teacher: keras.Model, data: Data, recipe: Recipe, loss: Any, on_step: Progress | None
+) -> tuple[float, ...]:
+    """Trains the wrapped model; returns the loss of each epoch."""
+    import keras
+
+    keras.utils.set_random_seed(recipe.seed)
+    trainee = student
+    if recipe.distillation is not None:
+        trainee = Distiller(student, teacher, **recipe.distillation.model_dump())
+    total_steps = recipe.epochs * data.train.steps
+    schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, total_steps)
+    trainee.compile(optimizer=keras.optimizers.Adam(schedule), loss=loss)
+    arguments: dict[str, Any] = {"x": data.train.source}
+    if not data.train.is_stream:
+        arguments |= {"y": data.train.labels, "sample_weight": data.train.weights, "batch_size": recipe.batch_size}
+    history = trainee.fit(
+        **arguments, epochs=recipe.epochs, verbose=0, callbacks=_callbacks(on_step, total_steps, data.train.steps)
+    )
+    return tuple(float(value) for value in history.history["loss"])
+
+
+def _callbacks(on_step: Progress | None, total_steps: int, steps_per_epoch: int) -> list[Any]:
+    import keras
+
+    if on_step is None:
+        return []
+    epoch = 0
+
+    def begin(index: int, logs: Any = None) -> None:
+        nonlocal epoch
+        epoch = index
+
+    def step(index: int, logs: Any = None) -> None:
+        on_step(epoch * steps_per_epoch + index + 1, total_steps, dict(logs or {}))
+
+    return [keras.callbacks.LambdaCallback(on_epoch_begin=begin, on_train_batch_end=step)]
+
+
+def _measure(
+    model: keras.Model, float_file: bytes, packed: bytes, data: Data, metric: Metric
+) -> tuple[tuple[Any, ...], float, float | None]:
+    """Figures of both files, side by side; the drop and its standard error."""
+    with tempfile.TemporaryDirectory(prefix="tfcompress-") as folder:
+        paths = [Path(folder, "float.tflite"), Path(folder, "model.tflite")]
+        for path, content in zip(paths, (float_file, packed), strict=True):
+            path.write_bytes(content)
+        measurements, scores = measure(paths, lambda: file_pairs(model, data.test), in_model_structure(model, metric))
+    before, after = measurements
+    if scores[0] is not None and scores[1] is not None:
+        return measurements, *paired_drop(scores[0], scores[1])
+    return measurements, metric.drop(before.value, after.value), None
