@@ -14,7 +14,7 @@ from tfcompress.measure import Metric, leaves
 if TYPE_CHECKING:
     import keras
 
-__all__ = ["check_inputs", "check_labels", "check_metric", "choose_loss"]
+__all__ = ["check_inputs", "check_labels", "check_metric", "check_teacher", "choose_loss"]
 
 
 def check_inputs(model: keras.Model, samples: Samples) -> None:
@@ -153,6 +153,22 @@ def check_metric(model: keras.Model, samples: Samples, metric: Metric) -> None:
         ) from None
     if not np.isfinite(value):
         raise InvalidInputError("the metric must give a finite number", f"metric='{metric.name}' gave {value}", "")
+
+
+def check_teacher(model: keras.Model, teacher: keras.Model, samples: Samples) -> None:
+    """Checks on one batch that the teacher speaks of the same outputs as the model.
+
+    Raises:
+        InvalidInputError: It does not accept the data, or its outputs have other shapes.
+    """
+    x, _, _ = samples.first()
+    ours, theirs = (_shapes(_outputs(each, x)) for each in (model, teacher))
+    if ours != theirs:
+        raise InvalidInputError(
+            "the teacher must have outputs of the model's shapes",
+            f"teacher='{teacher.name}' with {theirs}, model='{model.name}' with {ours}",
+            "Give a teacher trained for the same task",
+        )
 
 
 def _outputs(model: keras.Model, x: Any) -> list[np.ndarray]:

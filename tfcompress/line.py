@@ -12,7 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tfcompress.checks import check_inputs, check_labels, check_metric, choose_loss
+from tfcompress.checks import check_inputs, check_labels, check_metric, check_teacher, choose_loss
 from tfcompress.convert import audit, pack, to_float_tflite
 from tfcompress.data import Data, as_data, file_pairs, in_model_structure
 from tfcompress.errors import InvalidInputError
@@ -79,7 +79,7 @@ def compress(
     recipe = _resolved(recipe, epochs)
     the_plan = plan(model, recipe)
     data = as_data(data, test_data, recipe.batch_size)
-    loss, the_metric = _check_everything(model, data, loss, as_metric(metric, direction), out)
+    loss, the_metric = _check_everything(model, teacher, data, loss, as_metric(metric, direction), out)
     float_file = to_float_tflite(model)
 
     begin = time.monotonic()
@@ -124,7 +124,12 @@ def _resolved(recipe: Recipe | str, epochs: int | None) -> Recipe:
 
 
 def _check_everything(
-    model: keras.Model, data: Data, loss: Any, metric: Metric, out: str | os.PathLike[str] | None
+    model: keras.Model,
+    teacher: keras.Model | None,
+    data: Data,
+    loss: Any,
+    metric: Metric,
+    out: str | os.PathLike[str] | None,
 ) -> tuple[Any, Metric]:
     """Raises now what would otherwise end hours of training."""
     delegate_path()
@@ -136,6 +141,8 @@ def _check_everything(
     for samples in (data.train, data.test):
         check_labels(model, samples, loss)
     check_metric(model, data.test, metric)
+    if teacher is not None:
+        check_teacher(model, teacher, data.train)
     return loss, metric
 
 
@@ -152,7 +159,8 @@ def _fit(
     total_steps = recipe.epochs * data.train.steps
     schedule = keras.optimizers.schedules.CosineDecay(recipe.learning_rate, total_steps)
     trainee.compile(optimizer=keras.optimizers.Adam(schedule), loss=loss)
-    arguments: dict[str, Any] = {"x": data.train.source}
+    # A tf.data.Dataset brings its own order; Keras warns where it is asked to shuffle one.
+    arguments: dict[str, Any] = {"x": data.train.source, "shuffle": not hasattr(data.train.source, "as_numpy_iterator")}
     if not data.train.is_stream:
         arguments |= {"y": data.train.labels, "sample_weight": data.train.weights, "batch_size": recipe.batch_size}
     history = trainee.fit(

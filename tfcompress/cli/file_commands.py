@@ -12,6 +12,10 @@ from tfcompress.errors import InvalidInputError
 
 __all__ = ["audit", "convert", "expand", "inspect", "pack"]
 
+_TENSOR_COLUMNS = ("op", "shape", "encoding", "bits", "sparsity", "levels", "bytes", "bits_per_weight", "ram_bytes")
+_ASKED_COLUMNS = ("variable", "asked_sparsity", "asked_centroids", "asked_bits", "promised_zeros")
+_HELD_COLUMNS = ("op", "shape", "zeros", "levels", "bits", "bytes")
+
 TfliteArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")]
 
@@ -76,7 +80,7 @@ def inspect(file: TfliteArgument, as_json: JsonOption = False) -> None:
     emit(
         {"path": str(file), "bytes": len(content), "tensors": rows},
         as_json,
-        lambda: rows_table(f"{file}, {len(content)} bytes", rows),
+        lambda: rows_table(f"{file}, {len(content)} bytes", rows, _TENSOR_COLUMNS),
     )
 
 
@@ -101,7 +105,8 @@ def audit(
     promised = None if promises is None else _promises(promises)
     verdict = convert.audit(read_tflite(file), promised)
     value = verdict.to_json()
-    emit(value, as_json, lambda: rows_table("passed" if verdict.passed else "BROKEN", value["rows"]))
+    columns = _HELD_COLUMNS if promised is None else (*_ASKED_COLUMNS, *_HELD_COLUMNS, "kept")
+    emit(value, as_json, lambda: rows_table("passed" if verdict.passed else "BROKEN", value["rows"], columns))
     if not verdict.passed:
         for failure in verdict.failures:
             typer.echo(f"error: {failure}", err=True)

@@ -32,21 +32,22 @@ def benchmark_table(benchmark: Benchmark) -> Table:
     return table
 
 
-def rows_table(title: str, rows: Sequence[dict[str, Any]]) -> Table:
-    """JSON rows as a table, one column per key."""
+def rows_table(title: str, rows: Sequence[dict[str, Any]], columns: Sequence[str]) -> Table:
+    """Some columns of JSON rows as a table; `--json` has them all."""
     table = Table(title=title, title_justify="left")
-    keys = list(dict.fromkeys(key for row in rows for key in row))
-    for key in keys:
-        numeric = all(isinstance(row.get(key), (int, float, type(None))) for row in rows)
-        table.add_column(key, justify="right" if numeric else "left", overflow="fold")
+    for name in columns:
+        is_numeric = all(isinstance(row[name], (int, float, type(None))) for row in rows)
+        table.add_column(name.replace("_", " "), justify="right" if is_numeric else "left", overflow="fold")
     for row in rows:
-        table.add_row(*(_cell(row.get(key)) for key in keys))
+        table.add_row(*(_cell(row[name]) for name in columns))
     return table
 
 
 def _cell(value: Any) -> str:
     if value is None:
         return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "NO"
     if isinstance(value, float):
         return f"{value:.4g}"
     if isinstance(value, (list, tuple)):
