@@ -71,6 +71,7 @@ def test_the_figures_are_those_of_the_files(run):
     assert result.compressed.value > 0.9
     assert result.drop == pytest.approx(result.baseline.value - result.compressed.value)
     assert result.drop_error >= 0
+    assert 0 < result.activation_error < 0.05
 
 
 def test_the_folder_reproduces_and_proves_the_file(run):

@@ -31,6 +31,7 @@ def result() -> Result:
         compressed=Measurement(6012, "accuracy", 0.982, "max", 0.0044, 3_700_000, 1.25),
         drop=0.003,
         drop_error=0.002,
+        activation_error=0.0123,
         layers=layers,
         audit_passed=True,
         audit_failures=(),

@@ -46,7 +46,7 @@ def test_the_figures_are_on_the_page(result):
     page = render_page(result)
     for text in ("15.0× smaller", "98.20 %", "0.30 ± 0.20 points", "1.25× faster", "✓ passed", "88.1 KB", "5.9 KB"):
         assert text in page
-    for text in ("70 % zeros, 4 bits", "TfcConv2D", "the recipe exempts it", "num_bits: 4", "A processor"):
+    for text in ("70 % zeros, 4 bits", "TfcConv2D", "the recipe exempts it", "num_bits: 4", "A processor", "1.23 %"):
         assert text in page
     assert page.count("<svg") == 2
 

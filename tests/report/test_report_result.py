@@ -19,6 +19,7 @@ def test_json_has_the_promised_fields(result):
     assert fields["ratio"] == pytest.approx(90212 / 6012)
     assert fields["layers"][0]["bits_per_weight"] == pytest.approx(8 * 120 / 144)
     assert fields["layers"][2]["bits_per_weight"] is None
+    assert fields["activation_error"] == 0.0123
     assert "packed" not in fields
 
 

@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 
 from tfcompress.measure.metric import Direction, Metric
-from tfcompress.measure.predictor import Predictor
+from tfcompress.measure.predictor import Predictor, leaves
 from tfcompress.runtime import benchmark
 
-__all__ = ["Measurement", "measure", "paired_drop"]
+__all__ = ["Measurement", "activation_error", "measure", "paired_drop"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +83,32 @@ def measure(
         for path, value, timing in zip(paths, values, timings, strict=True)
     ]
     return tuple(measurements), tuple(scores)
+
+
+def activation_error(path: str | os.PathLike[str], batches: Callable[[], Iterable[tuple[Any, Any]]]) -> float:
+    """How far int8 activations move a packed file's outputs from its exact ones.
+
+    `max |y_int8 - y_float| / max |y_float|` over all samples and outputs, where y_float comes from
+    the delegate's reference path (`TFC_ACT=float`).
+
+    Args:
+        path: The packed file.
+        batches: Starts a pass over the data: pairs (x, y).
+    """
+    before = os.environ.get("TFC_ACT")
+    try:
+        outputs = []
+        for arithmetic in ("float", "int8"):
+            os.environ["TFC_ACT"] = arithmetic
+            outputs.append(leaves(Predictor(path).over(batches())[1]))
+    finally:
+        if before is None:
+            del os.environ["TFC_ACT"]
+        else:
+            os.environ["TFC_ACT"] = before
+    exact, quick = outputs
+    gap = max(float(np.abs(a - b).max()) for a, b in zip(exact, quick, strict=True))
+    return gap / (max(float(np.abs(a).max()) for a in exact) or 1.0)
 
 
 def paired_drop(before: np.ndarray, after: np.ndarray) -> tuple[float, float]:

@@ -95,6 +95,8 @@ class Result:
         compressed: Figures of the finished file.
         drop: Loss of the metric, in its own unit; positive is worse.
         drop_error: Standard error of `drop` over the test samples, or None where the metric has none.
+        activation_error: Largest change of an output by int8 activations, as a fraction of the largest
+            output, over the first test batches.
         layers: One row per variable of rank ≥ 2.
         audit_passed: Whether every promise was found kept in the finished file.
         audit_failures: One line per broken promise.
@@ -113,6 +115,7 @@ class Result:
     compressed: Measurement
     drop: float
     drop_error: float | None
+    activation_error: float
     layers: tuple[LayerReport, ...]
     audit_passed: bool
     audit_failures: tuple[str, ...]
@@ -160,6 +163,7 @@ class Result:
             "metric": self.compressed.metric,
             "drop": self.drop,
             "drop_standard_error": self.drop_error,
+            "activation_error": self.activation_error,
             "audit": {"passed": self.audit_passed, "failures": list(self.audit_failures)},
             "budget": {
                 "limits": None if self.budget is None else self.budget.model_dump(exclude_none=True),
