@@ -5,7 +5,7 @@ import tensorflow as tf
 from tfcompress.weights import kept_count, magnitude_mask, nearest_centroid, refine_centroids
 
 
-@pytest.mark.parametrize("size", [1, 7, 64, 1000])
+@pytest.mark.parametrize("size", [1, 7, 1000])
 @pytest.mark.parametrize("kind", ["normal", "zeros", "ties"])
 @pytest.mark.parametrize("jit", [False, True])
 def test_mask_keeps_the_largest_and_breaks_ties_by_index(size, kind, jit):
@@ -42,7 +42,7 @@ def test_nearest_centroid_equals_a_search_over_all_distances():
 
 
 def test_lloyd_moves_free_centroids_to_their_mean_and_holds_the_others():
-    weight = tf.constant([-1.0, -3.0, 0.1, 4.0, 100.0])
+    weight = tf.constant([-1.5, -3.0, 0.1, 4.0, 100.0])
     mask = tf.constant([1.0, 1.0, 1.0, 1.0, 0.0])
     moved = refine_centroids(weight, mask, tf.constant([-2.5, 0.0, 5.0, 60.0]), tf.constant([1.0, 0.0, 1.0, 1.0]))
-    assert moved.numpy().tolist() == [-3.0, 0.0, 4.0, 60.0] or moved.numpy().tolist() == [-2.0, 0.0, 4.0, 60.0]
+    assert moved.numpy().tolist() == [-2.25, 0.0, 4.0, 60.0]
