@@ -21,7 +21,13 @@ __all__ = ["add_constant", "add_tensor", "constant", "custom_name", "load", "opc
 IDENTIFIER = b"TFL3"
 # Written by the converter for its own statistics; no runtime reads them.
 CONVERTER_METADATA = {b"min_runtime_version", b"CONVERSION_METADATA"}
-DTYPES: dict[int, np.dtype[Any]] = {schema.TensorType.FLOAT32: np.dtype("<f4"), schema.TensorType.UINT8: np.dtype("u1")}
+DTYPES: dict[int, np.dtype[Any]] = {
+    schema.TensorType.FLOAT32: np.dtype("<f4"),
+    schema.TensorType.INT32: np.dtype("<i4"),
+    schema.TensorType.UINT8: np.dtype("u1"),
+}
+ALIGN = 16  # of constants from ALIGN_FROM bytes on; padding would cost a small one too much of its size
+ALIGN_FROM = 256
 
 
 def load(content: bytes) -> Any:
@@ -95,7 +101,7 @@ def _list(indices: Iterable[int] | None) -> list[int]:
 
 
 def constant(model: Any, tensor: Any) -> np.ndarray | None:
-    """The value of a constant float32 or uint8 tensor; None for any other tensor.
+    """The value of a constant float32, int32 or uint8 tensor; None for any other tensor.
 
     Raises:
         InvalidInputError: The tensor's shape and buffer disagree.
@@ -225,11 +231,11 @@ def _renumber_opcodes(model: Any) -> None:
 
 
 class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers ships no types.
-    """Stores equal strings and equal small integer vectors once; aligns constants to 16 bytes."""
+    """Stores equal strings and equal small vectors once; aligns large constants."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
-        self._vectors: dict[bytes, int] = {}
+        self._vectors: dict[tuple[str, bytes], int] = {}
         self._strings: dict[bytes, int] = {}
 
     def CreateString(self, s: str | bytes, encoding: str = "utf-8", errors: str = "strict") -> Any:  # noqa: N802
@@ -241,14 +247,14 @@ class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers ships 
 
     def CreateNumpyVector(self, x: np.ndarray) -> Any:  # noqa: N802
         """As the base class, shapes once per value, constants aligned."""
-        if x.dtype == np.int32:
-            key = x.tobytes()
+        if x.nbytes < ALIGN_FROM:
+            key = (x.dtype.str, x.tobytes())
             if key not in self._vectors:
                 self._vectors[key] = super().CreateNumpyVector(x)
             return self._vectors[key]
-        if x.dtype != np.uint8 or x.size < 16 or x[:4].tobytes() == b"TFCW":
+        if x.dtype != np.uint8 or x[:4].tobytes() == b"TFCW":
             return super().CreateNumpyVector(x)
-        self.StartVector(1, x.size, 16)
+        self.StartVector(1, x.size, ALIGN)
         self.head -= x.size
         self.Bytes[self.head : self.head + x.size] = x.tobytes()
         return self.EndVector()

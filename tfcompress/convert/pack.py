@@ -10,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import Codes, decode, encode
 from tfcompress.convert.graph import add_constant, add_tensor, constant, custom_name, load, opcode, save
+from tfcompress.convert.reshape import make_reshapes_static
 from tfcompress.convert.structure import discover, matches
 from tfcompress.errors import PayloadError
 
@@ -54,6 +55,8 @@ def pack(tflite: bytes) -> bytes:
         packer.pack(subgraph)
     if not packer.weights:
         return tflite
+    for subgraph in model.subgraphs:
+        make_reshapes_static(model, subgraph)
     _strip_names(model)
     content = save(model)
     if len(content) >= len(tflite):
