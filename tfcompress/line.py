@@ -86,7 +86,6 @@ def compress(
     data = as_data(data, test_data, recipe.batch_size)
     loss, the_metric = _check_everything(model, teacher, data, loss, as_metric(metric, direction), out)
     float_file = to_float_tflite(model)
-
     begin = time.monotonic()
     wrapped = apply(model, recipe, total_steps=recipe.epochs * data.train.steps)
     history = _fit(wrapped, teacher or model, data, recipe, loss, on_step)

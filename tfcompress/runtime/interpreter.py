@@ -9,7 +9,7 @@ from typing import Any
 
 from ai_edge_litert import interpreter as litert
 
-from tfcompress.errors import InvalidInputError, PayloadError
+from tfcompress.errors import InvalidInputError, NativeLibraryError, PayloadError
 from tfcompress.runtime.native import delegate_path
 
 __all__ = ["Interpreter"]
@@ -31,7 +31,7 @@ class Interpreter(litert.Interpreter):  # type: ignore[misc]  # LiteRT ships no 
     Raises:
         InvalidInputError: The file is missing or is no valid `.tflite`.
         PayloadError: A payload is damaged: its checksum or its fields contradict its bytes.
-        NativeLibraryError: The native library is missing or foreign.
+        NativeLibraryError: The native library is missing or foreign, or refuses the model or its settings.
     """
 
     def __init__(
@@ -71,12 +71,14 @@ class Interpreter(litert.Interpreter):  # type: ignore[misc]  # LiteRT ships no 
             return InvalidInputError(
                 "the model must be a valid .tflite file", f"{self._source} ({reason})", "Convert or copy it again"
             )
-        if "tfcompress" in reason or "payload" in reason.lower():
+        if "payload" in reason.lower():
             return PayloadError(
                 "every payload of a packed model must be undamaged",
                 f"{self._source} ({reason})",
                 "Copy the file again from its source, or pack it anew",
             )
+        if "tfcompress:" in reason:
+            return NativeLibraryError("the native library must accept the model", f"{self._source} ({reason})")
         return error
 
 
