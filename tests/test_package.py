@@ -84,7 +84,8 @@ def test_wheel_runs_without_tensorflow(archives, tmp_path):
     builder = FileBuilder()
     x, y = builder.tensor([2, 16]), builder.tensor([2, 8])
     builder.custom("TfcFullyConnected", [x, builder.payload(encode(codes))], y, [1, RELU, 0])
-    (tmp_path / "model.tflite").write_bytes(builder.finish([x], [y]))
+    builder.graph.inputs, builder.graph.outputs = [x], [y]
+    (tmp_path / "model.tflite").write_bytes(builder.finish())
     images = np.random.default_rng(1).normal(size=(2, 16)).astype(np.float32)
     np.save(tmp_path / "x.npy", images)
 

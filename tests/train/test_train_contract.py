@@ -125,6 +125,21 @@ def test_structured_sparsity_holds():
     assert [promise.zeros for promise in promises] == [32, 24]
 
 
+@pytest.mark.parametrize("block", [(1, 6), (4, 2), (8, 1), (8, 3)])
+def test_a_single_row_or_column_of_blocks_is_pruned_too(block):
+    model = keras.Sequential([keras.Input((8,)), keras.layers.Dense(6, name="a")])
+    rule = Rule(layers="a", sparsity=Sparsity(target=0.5, granularity="block", block=block))
+    plain, (promise,) = finalize(apply(model, Recipe(rules=(rule,))))
+    rows, columns = block
+    kernel = plain.get_layer("a").kernel.numpy()
+    blocks = kernel.reshape(8 // rows, rows, 6 // columns, columns).transpose(0, 2, 1, 3).reshape(-1, rows * columns)
+    full = np.count_nonzero(blocks, axis=1)
+    assert set(full) == {0, rows * columns} and promise.zeros == kernel.size / 2
+    magnitude = np.abs(model.get_layer("a").kernel.numpy()).reshape(8 // rows, rows, 6 // columns, columns)
+    magnitude = magnitude.mean(axis=(1, 3)).reshape(-1)
+    assert magnitude[full > 0].min() >= magnitude[full == 0].max()
+
+
 def test_finalizing_before_the_schedule_ends_breaks_the_promise():
     x, y = data((8, 8, 1), 5)
     model = compiled(apply(small_cnn(), recipe_of(sparsity=Sparsity(target=0.9)), total_steps=100))

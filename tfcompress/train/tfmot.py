@@ -132,7 +132,7 @@ def _exact_pruning(target: float) -> type:
     pruning: Any = _tfmot().pruning_impl.Pruning
 
     class ExactPruning(pruning):
-        """TFMOT's pruning with ties broken by index, so that the asked fraction is met exactly."""
+        """TFMOT's pruning with exact counts: ties are broken by index."""
 
         def _update_mask(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             weights = tf.convert_to_tensor(weights)
@@ -142,6 +142,16 @@ def _exact_pruning(target: float) -> type:
             # float32 miscounts in large weights: at the target the count is exact.
             kept = tf.where(sparsity >= tf.constant(target, tf.float32), kept_count(size, target), tf.maximum(ramp, 1))
             return magnitude_mask(weights, kept)
+
+        def _maybe_update_block_mask(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            rows, columns = self._block_size
+            blocks = tuple(size // block for size, block in zip(weights.shape, self._block_size, strict=False))
+            if (rows, columns) == (1, 1) or min(blocks) > 1:
+                return super()._maybe_update_block_mask(weights)
+            # TFMOT squeezes a single row or column of blocks away, and then refuses its rank.
+            members = tf.reshape(tf.abs(weights), [blocks[0], rows, blocks[1], columns])
+            threshold, mask = self._update_mask(tf.reduce_mean(members, axis=(1, 3)))
+            return threshold, tf.repeat(tf.repeat(mask, rows, axis=0), columns, axis=1)
 
     return ExactPruning
 
