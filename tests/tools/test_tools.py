@@ -36,7 +36,7 @@ def test_every_tool_can_be_started(tool):
     if first == "#!/usr/bin/env bash":
         run("bash", "-n", tool)
     else:
-        assert first == "#!/usr/bin/env python3"
+        assert first == """#!/usr/bin/env -S sh -c 'exec "$(dirname "$0")/python" "$0" "$@"'"""
         compile(tool.read_text(encoding="utf-8"), str(tool), "exec")
 
 

@@ -114,9 +114,11 @@ def compress(
 
 
 def _run(model: Any, data: Any, recipe: Any, as_json: bool, **options: Any) -> None:
+    from tfcompress.heap import keep_freed_memory
     from tfcompress.line import compress as run_line
     from tfcompress.report import result_table
 
+    keep_freed_memory()
     with training_progress() as on_step:
         result = run_line(model, data, recipe, on_step=on_step, **options)
     emit(result.to_json(), as_json, lambda: result_table(result))
