@@ -260,6 +260,8 @@ def test_keras_own_quantization_of_a_compressed_model_is_refused():
     model = apply(small_mlp(), recipe_of(**TECHNIQUES["ste"]))
     with pytest.raises(InvalidInputError, match="finalize"):
         model.quantize("int8")
+    with pytest.raises(InvalidInputError, match="enable_lora"):
+        model.enable_lora(2)
 
 
 @keras.saving.register_keras_serializable(package="test")

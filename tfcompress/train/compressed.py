@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import keras
 import tensorflow as tf
@@ -226,8 +226,15 @@ class Compressed(AdvancingModel):
 
     def quantize(self, *args: Any, **kwargs: Any) -> None:
         """Refused: Keras' quantization would replace the weights that are being compressed."""
+        self._refuse("quantized by Keras")
+
+    def enable_lora(self, *args: Any, **kwargs: Any) -> None:
+        """Refused: Keras would train low-rank updates beside the weights that are being compressed."""
+        self._refuse("given low-rank updates (enable_lora)")
+
+    def _refuse(self, what: str) -> NoReturn:
         raise InvalidInputError(
-            "a compressed model must not be quantized by Keras", f"model='{self.name}'", "Use `finalize(model)` first"
+            f"a compressed model must not be {what}", f"model='{self.name}'", "Use `finalize(model).model`"
         )
 
     def __getattr__(self, name: str) -> Any:
