@@ -49,3 +49,26 @@ def test_foreign_and_unbuilt_models_are_refused():
         to_float_tflite("model.keras")
     with pytest.raises(InvalidInputError, match="built"):
         to_float_tflite(keras.Sequential([layers.Dense(2)]))
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision_models_are_converted_in_float32(policy):
+    def build(dtype):
+        inputs = layers.Input((8, 8, 3))
+        x = layers.Conv2D(4, 3, activation="relu", dtype=dtype)(inputs)
+        x = layers.Flatten(dtype=dtype)(layers.BatchNormalization(dtype=dtype)(x))
+        return keras.Model(inputs, layers.Dense(2, dtype=dtype)(x))
+
+    mixed, full = build(policy), build("float32")
+    full.set_weights(mixed.get_weights())
+    x = np.random.default_rng(0).normal(size=(2, 8, 8, 3)).astype(np.float32)
+    (output,) = run(to_float_tflite(mixed), x)
+    np.testing.assert_allclose(output, full(x).numpy(), atol=1e-5)
+    assert mixed.layers[-1].compute_dtype != "float32"
+
+
+def test_the_reason_that_the_converter_swallows_is_told():
+    inputs = layers.Input((8, 4))
+    outputs = keras.ops.reshape(inputs, (keras.ops.shape(inputs)[0], 32))
+    with pytest.raises(InvalidInputError, match=r"calling Reshape\.call\(\)\. Failed to convert elements"):
+        to_float_tflite(keras.Model(inputs, outputs))

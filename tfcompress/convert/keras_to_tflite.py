@@ -38,10 +38,12 @@ def to_float_tflite(model: keras.Model) -> bytes:
 
     Raises:
         InvalidInputError: The model is not built, is wrapped, is too large for a .tflite or for the
-            memory at hand, or uses an op that TFLite lacks.
+            memory at hand, uses an op that TFLite lacks, or computes in half precision and can not be
+            rebuilt in float32.
     """
     _check(model)
-    source = _with_batch_1(model) if _is_recurrent(model) else model
+    source = _in_float32(model)
+    source = _with_batch_1(source) if _is_recurrent(source) else source
     return _convert(source, model.name)
 
 
@@ -87,6 +89,37 @@ def _is_recurrent(model: Any) -> bool:
     return any(isinstance(layer, (keras.layers.RNN, keras.layers.Bidirectional)) for layer in _layers(model))
 
 
+def _in_float32(model: Any) -> Any:
+    """The same layers with float32 arithmetic: TFLite's float kernels know no half precision."""
+    import keras
+
+    if not any(layer.compute_dtype in ("float16", "bfloat16") for layer in _layers(model)):
+        return model
+    try:
+        config = _float32_config(keras.saving.serialize_keras_object(model))
+        copy = keras.saving.deserialize_keras_object(config, safe_mode=False)
+        for source, destination in zip(model.variables, copy.variables, strict=True):
+            destination.assign(source.value)
+    except (NotImplementedError, TypeError, ValueError, AttributeError) as error:
+        raise InvalidInputError(
+            "a model of mixed precision must be one that its config rebuilds in float32",
+            f"model='{model.name}' ({_one_line(error)})",
+            "Build the model under the policy float32 and load the weights into it",
+        ) from error
+    return copy
+
+
+def _float32_config(config: Any) -> Any:
+    """A Keras config with every policy, and every dtype of an input, turned to float32."""
+    if isinstance(config, dict):
+        if config.get("class_name") in ("DTypePolicy", "FloatDTypePolicy"):
+            return {**config, "config": {**config["config"], "name": "float32"}}
+        return {key: _float32_config(value) for key, value in config.items()}
+    if isinstance(config, (list, tuple)):
+        return type(config)(_float32_config(value) for value in config)
+    return "float32" if config in ("float16", "bfloat16", "mixed_float16", "mixed_bfloat16") else config
+
+
 def _with_batch_1(model: Any) -> Any:
     """The same layers behind inputs of batch 1."""
     import keras
@@ -114,13 +147,29 @@ def _convert(model: Any, name: str) -> bytes:
             with _silenced(log):
                 content: bytes = tf.lite.TFLiteConverter.from_keras_model(model).convert()
         except Exception as error:
-            reason = re.sub(r"\s+", " ", f"{error}").strip() or type(error).__name__
+            with _silenced(log):
+                cause = _export_error(model) or error
             raise InvalidInputError(
                 "every layer of the model must be convertible to TFLite builtin ops",
-                f"model='{name}' ({reason[:400]})",
+                f"model='{name}' ({_one_line(cause)})",
                 "Replace the layer that is named here",
-            ) from error
+            ) from cause
     return content
+
+
+def _export_error(model: Any) -> Exception | None:
+    """Why Keras can not export the model, which the converter does not tell; None when it can."""
+    with tempfile.TemporaryDirectory(prefix="tfcompress-") as folder:
+        try:
+            model.export(folder, verbose=False)
+        except Exception as error:
+            return error
+    return None
+
+
+def _one_line(error: Exception) -> str:
+    text = re.sub(r"\x1b\[[0-9;]*m", "", f"{error}")
+    return re.sub(r"\s+", " ", text).strip()[:400] or type(error).__name__
 
 
 @contextlib.contextmanager
