@@ -1,173 +1,200 @@
-"""The payload: a self-describing container around the codes of one weight (FORMAT.md, section 1)."""
+"""The payload: a self-describing container around one weight (FORMAT.md)."""
 
 from __future__ import annotations
 
-import math
-import struct
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from tfcompress.codec.bitpack import pack_bits, packed_size, unpack_bits
-from tfcompress.codec.codes import MAX_CODES, MAX_RANK, Codes
-from tfcompress.codec.crc32c import crc32c
+from tfcompress.codec.codes import Codes, check_codebook, check_scale, levels_of
+from tfcompress.codec.floats import Floats
+from tfcompress.codec.layout import REMEDY, Header, Reader, assemble, read_header
 from tfcompress.codec.range_coder import decode_symbols, encode_symbols
 from tfcompress.errors import PayloadError
 
-__all__ = ["MAGIC", "decode", "encode"]
-
-MAGIC = b"TFCW"
-VERSION = 1
-UNIFORM, PALETTE = 1, 2
-ENTROPY_CODED = 1
-REMEDY = "The file is damaged or not ours: fetch or pack it again"
+__all__ = ["Payload", "decode", "encode", "read"]
 
 
-def _uvarint(number: int) -> bytes:
-    out = bytearray()
-    while number >= 0x80:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)
+@dataclass(frozen=True, eq=False)
+class Payload:
+    """What a payload holds.
+
+    Attributes:
+        weight: The weight.
+        bias: The op's bias, float32, where it is inside; else None.
+        coder: "plain", "adaptive" or "rans".
+        zeros: "dense", "bitmap", "run_length", "blocks" or "n_of_m".
+        size: Bytes of the whole payload.
+        codes_size: Bytes of the codes section.
+        side_size: Bytes of the section that says where the zeros are.
+    """
+
+    weight: Codes | Floats
+    bias: np.ndarray | None
+    coder: str
+    zeros: str
+    size: int
+    codes_size: int
+    side_size: int
 
 
-def encode(codes: Codes, *, entropy_coded: bool = True) -> bytes:
-    """Writes one payload; equal codes give equal bytes.
+def encode(
+    weight: Codes | Floats,
+    *,
+    bias: np.ndarray | None = None,
+    entropy_coded: bool = True,
+    smallest: bool = False,
+) -> bytes:
+    """Writes one payload; equal weights give equal bytes.
 
     Args:
-        codes: The weight.
+        weight: The weight.
+        bias: float32, one per index of the first axis: the op's bias travels inside.
         entropy_coded: Allow entropy coding; it is used only where it makes the payload smaller.
+        smallest: Try the slower coder for large weights, too.
+
+    Raises:
+        PayloadError: The bias does not fit the weight.
     """
-    symbols = codes.symbols.reshape(-1)
-    plain = _payload(codes, pack_bits(symbols, codes.num_bits), 0)
-    if not entropy_coded:
-        return plain
-    row = symbols.size // codes.symbols.shape[0]
-    section = encode_symbols(symbols, codes.num_bits, codes.zero_symbol, row)
-    coded = _payload(codes, section, ENTROPY_CODED)
-    return coded if len(coded) < len(plain) else plain
+    symbols, num_bits, zero = _symbols_of(weight)
+    header = _header(weight, bias)
+    plain = pack_bits(symbols, num_bits)
+    best, coder = plain, "plain"
+    if entropy_coded:
+        coded = encode_symbols(symbols, num_bits, zero, header.row)
+        if len(coded) < len(plain):
+            best, coder = coded, "adaptive"
+    header = replace(header, coder=coder, codes_size=len(best))
+    return assemble(header, b"".join([_numbers(weight, bias), best, _raw(weight)]))
 
 
-def _payload(codes: Codes, section: bytes, flags: int) -> bytes:
-    codebook = codes.codebook
-    fixed = bytes([VERSION, UNIFORM if codebook is None else PALETTE, codes.num_bits, flags])
-    numbers = [codes.symbols.ndim, *codes.symbols.shape]
-    numbers += [0 if codes.channel_axis is None else codes.channel_axis + 1]
-    numbers += [0 if codebook is None else codebook.size, len(section)]
-    body = b"".join(_uvarint(number) for number in numbers) + codes.scale.astype("<f4").tobytes()
-    if codebook is not None:
-        body += codebook.astype("<f4").tobytes()
-    body += section
-    head = len(MAGIC) + 4 + len(fixed)
-    # The length counts itself, so its own width is found by trying.
-    for width in range(1, 11):
-        length = -(-(head + width + len(body)) // 4) * 4
-        if len(_uvarint(length)) == width:
-            break
-    checked = (fixed + _uvarint(length) + body).ljust(length - len(MAGIC) - 4, b"\0")
-    return MAGIC + struct.pack("<I", crc32c(checked)) + checked
+def _symbols_of(weight: Codes | Floats) -> tuple[np.ndarray, int, int | None]:
+    """The flat symbols, their width and the symbol of a zero."""
+    if isinstance(weight, Floats):
+        return weight.exponents().reshape(-1), 8, 0
+    return weight.symbols.reshape(-1), weight.num_bits, weight.zero_symbol
 
 
-class _Reader:
-    """A cursor over a payload that never reads past its end."""
-
-    def __init__(self, payload: bytes) -> None:
-        self.payload, self.at = payload, 0
-
-    def take(self, size: int, field: str) -> bytes:
-        """The next `size` bytes."""
-        if size > len(self.payload) - self.at:
-            raise PayloadError(
-                f"a payload must hold all of its {field}",
-                f"{len(self.payload)} bytes, {self.at + size} needed",
-                REMEDY,
-            )
-        taken = self.payload[self.at : self.at + size]
-        self.at += size
-        return taken
-
-    def uvarint(self, field: str, low: int, high: int) -> int:
-        """The next unsigned LEB128 number, `low` to `high`."""
-        number = 0
-        for index in range(10):
-            byte = self.take(1, field)[0]
-            number |= (byte & 0x7F) << (7 * index)
-            if byte < 0x80:
-                break
-        else:
-            raise PayloadError(f"{field} must take at most 10 bytes", "", REMEDY)
-        if index and not byte:
-            raise PayloadError(f"{field} must be in its shortest form", f"{index + 1} bytes", REMEDY)
-        if not low <= number <= high:
-            raise PayloadError(f"{field} must be {low} to {high}", f"{field}={number}", REMEDY)
-        return number
-
-    def floats(self, count: int, field: str) -> np.ndarray:
-        """The next `count` float32 numbers."""
-        return np.frombuffer(self.take(4 * count, field), "<f4").astype(np.float32)
+def _header(weight: Codes | Floats, bias: np.ndarray | None) -> Header:
+    """The header of the dense plain form, without the size of the codes."""
+    if bias is not None and (bias.dtype != np.float32 or bias.shape != weight.shape[:1]):
+        raise PayloadError(
+            f"bias must be {weight.shape[0]} float32 values", f"{bias.dtype} of shape {bias.shape}", "Cast it first"
+        )
+    granularity = block = codebook_size = 0
+    if isinstance(weight, Codes) and weight.scale is not None:
+        granularity = 1 if weight.channel_axis is None else weight.channel_axis + 2
+        block = weight.block
+    if isinstance(weight, Codes) and weight.codebook is not None:
+        codebook_size = weight.codebook.size
+    return Header(
+        encoding=str(weight.encoding),
+        num_bits=weight.num_bits,
+        shape=weight.shape,
+        dtype=weight.dtype,
+        granularity=granularity,
+        block=block,
+        codebook_size=codebook_size,
+        bias_size=0 if bias is None else bias.size,
+        coder="plain",
+        zeros="dense",
+        zeros_a=0,
+        zeros_b=0,
+        side_size=0,
+        codes_size=0,
+    )
 
 
-def decode(payload: bytes) -> Codes:
+def _numbers(weight: Codes | Floats, bias: np.ndarray | None) -> bytes:
+    """Scales, codebook and bias."""
+    arrays = [weight.scale, weight.codebook, bias] if isinstance(weight, Codes) else [bias]
+    return b"".join(array.astype("<f4").tobytes() for array in arrays if array is not None)
+
+
+def _raw(weight: Codes | Floats) -> bytes:
+    """Of floats, the upper mantissa bits and the sign of each value that is not 0."""
+    if isinstance(weight, Codes):
+        return b""
+    bits = weight.values.reshape(-1).view(np.uint32)
+    bits = bits[bits != 0]
+    kept = weight.mantissa_bits
+    fields = (bits & 0x7FFFFF) >> (23 - kept) | (bits >> 31) << kept
+    return pack_bits(fields, kept + 1)
+
+
+def decode(payload: bytes, *, reference: bool = False) -> Codes | Floats:
+    """Reads the weight of one payload; see `read`."""
+    return read(payload, reference=reference).weight
+
+
+def read(payload: bytes, *, reference: bool = False) -> Payload:
     """Reads one payload.
+
+    Args:
+        payload: Its bytes, padding included.
+        reference: Never use the native library.
 
     Raises:
         PayloadError: The bytes are truncated, damaged, of another version, or contradict themselves.
     """
-    reader = _Reader(payload)
-    encoding, num_bits, flags = _read_head(reader)
-    rank = reader.uvarint("rank", 1, MAX_RANK)
-    shape = tuple(reader.uvarint("dimension", 1, MAX_CODES - 1) for _ in range(rank))
-    count = math.prod(shape)
-    if count >= MAX_CODES:
-        raise PayloadError(f"a weight must have fewer than {MAX_CODES} entries", f"shape={shape}", REMEDY)
-    axis = reader.uvarint("channel_axis + 1", 0, rank) - 1
-    smallest, largest = (0, 0) if encoding == UNIFORM else (1, 1 << num_bits)
-    codebook_size = reader.uvarint("codebook_size", smallest, largest)
-    codes_size = reader.uvarint("codes_size", 0, len(payload))
-    if not flags and codes_size != packed_size(count, num_bits):
-        raise PayloadError(
-            f"{count} codes of {num_bits} bits must take {packed_size(count, num_bits)} bytes",
-            f"codes_size={codes_size}",
-            REMEDY,
-        )
-    scale = reader.floats(1 if axis < 0 else shape[axis], "scales")
-    codebook = reader.floats(codebook_size, "codebook") if encoding == PALETTE else None
-    section = reader.take(codes_size, "codes")
-    padding = payload[reader.at :]
-    if len(padding) > 3 or any(padding):
-        raise PayloadError("padding must be 0 to 3 zero bytes", f"{len(padding)} bytes after the codes", REMEDY)
-    channel_axis = None if axis < 0 else axis
-    # Zero codes first: the scales and the codebook are proven before they steer the decoder.
-    checked = Codes(np.zeros(1, np.uint8), num_bits, scale[:1], None, codebook)
-    if flags:
-        symbols = decode_symbols(section, count, num_bits, checked.zero_symbol, count // shape[0])
+    reader = Reader(payload)
+    header = read_header(reader)
+    if header.coder == "rans" or header.zeros != "dense":
+        raise PayloadError("coder and zeros must be plain or adaptive, and dense", f"{header}", REMEDY)
+    scale = reader.floats(header.scale_count, "scales")
+    codebook = reader.floats(header.codebook_size, "codebook")
+    bias = reader.floats(header.bias_size, "bias")
+    if scale.size:
+        check_scale(scale, header.scale_count)
+    if codebook.size:
+        check_codebook(codebook, header.num_bits)
+    section = reader.take(header.codes_size, "codes")
+    symbols = _decode_section(header, section, codebook)
+    if header.encoding == "float":
+        weight: Codes | Floats = _floats(header, symbols, reader)
     else:
-        symbols = unpack_bits(section, count, num_bits)
-    return Codes(symbols.reshape(shape), num_bits, scale, channel_axis, codebook)
-
-
-def _read_head(reader: _Reader) -> tuple[int, int, int]:
-    """Checks magic, CRC, version and length; returns encoding, num_bits and flags."""
-    payload = reader.payload
-    if reader.take(4, "magic") != MAGIC:
-        raise PayloadError("a payload must start with 'TFCW'", f"magic={payload[:4]!r}", REMEDY)
-    (crc,) = struct.unpack("<I", reader.take(4, "CRC"))
-    version, encoding, num_bits, flags = reader.take(4, "header")
-    if version != VERSION:
-        raise PayloadError(f"the payload's version must be {VERSION}", f"version={version}", "Use a newer tfcompress")
-    length = reader.uvarint("length", 16, 2**63 - 1)
-    if length != len(payload) or length % 4:
-        raise PayloadError(
-            "length must be the payload's size, a multiple of 4", f"length={length}, {len(payload)} bytes", REMEDY
+        weight = Codes(
+            symbols.reshape(header.shape),
+            header.num_bits,
+            scale if scale.size else None,
+            header.channel_axis,
+            codebook if codebook.size else None,
+            header.encoding,
+            header.block,
+            header.dtype,
         )
-    actual = crc32c(payload[8:])
-    if actual != crc:
-        raise PayloadError("the payload's CRC must match its bytes", f"{actual:#010x} against {crc:#010x}", REMEDY)
-    if encoding not in (UNIFORM, PALETTE):
-        raise PayloadError("encoding must be 1 (uniform) or 2 (palette)", f"encoding={encoding}", REMEDY)
-    narrowest = 2 if encoding == UNIFORM else 1
-    if not narrowest <= num_bits <= 8:
-        raise PayloadError(f"num_bits must be {narrowest} to 8", f"num_bits={num_bits}", REMEDY)
-    if flags & ~ENTROPY_CODED:
-        raise PayloadError("flags must be 0 or 1", f"flags={flags}", REMEDY)
-    return encoding, num_bits, flags
+    reader.end()
+    return Payload(
+        weight=weight,
+        bias=bias if bias.size else None,
+        coder=header.coder,
+        zeros=header.zeros,
+        size=len(payload),
+        codes_size=header.codes_size,
+        side_size=header.side_size,
+    )
+
+
+def _decode_section(header: Header, section: bytes, codebook: np.ndarray) -> np.ndarray:
+    zero: int | None = 0
+    if header.encoding == "float":
+        num_bits = 8
+    else:
+        num_bits = header.num_bits
+        levels = levels_of(header.encoding, num_bits, codebook if codebook.size else None)
+        zeros = np.flatnonzero(levels == 0)
+        zero = int(zeros[0]) if zeros.size else None
+    if header.coder == "plain":
+        return unpack_bits(section, header.count, num_bits)
+    return decode_symbols(section, header.count, num_bits, zero, header.row)
+
+
+def _floats(header: Header, exponents: np.ndarray, reader: Reader) -> Floats:
+    kept = header.num_bits - 9
+    nonzero = exponents != 0
+    count = int(np.count_nonzero(nonzero))
+    fields = unpack_bits(reader.take(packed_size(count, kept + 1), "raw"), count, kept + 1).astype(np.uint32)
+    bits = exponents.astype(np.uint32) << 23
+    bits[nonzero] |= (fields & ((1 << kept) - 1)) << (23 - kept) | fields >> kept << 31
+    return Floats(bits.view(np.float32).reshape(header.shape), header.dtype)
