@@ -1,33 +1,39 @@
-"""A .tflite file as an editable object tree, and back to bytes.
-
-Loading checks what editing relies on; saving drops everything that nothing refers to, numbers the
-rest by first use, and stores equal vectors and strings once, so equal graphs give equal bytes.
-"""
+"""A .tflite file as an editable object tree; loading checks what editing relies on."""
 
 from __future__ import annotations
 
+import math
 import struct
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
+from tfcompress.convert.writer import IDENTIFIER, MAX_BYTES, save
 from tfcompress.errors import InvalidInputError
 
-__all__ = ["add_constant", "add_tensor", "constant", "custom_name", "load", "opcode", "save"]
+__all__ = ["add_constant", "add_tensor", "constant", "custom_name", "load", "op_name", "opcode", "save"]
 
-IDENTIFIER = b"TFL3"
-# Written by the converter for its own statistics; no runtime reads them.
-CONVERTER_METADATA = {b"min_runtime_version", b"CONVERSION_METADATA"}
 DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),
     schema.TensorType.INT32: np.dtype("<i4"),
     schema.TensorType.UINT8: np.dtype("u1"),
 }
-ALIGN = 16  # of constants from ALIGN_FROM bytes on; padding would cost a small one too much of its size
-ALIGN_FROM = 256
+SIZED = DTYPES | {
+    schema.TensorType.FLOAT16: np.dtype("<f2"),
+    schema.TensorType.INT8: np.dtype("i1"),
+    schema.TensorType.INT64: np.dtype("<i8"),
+}
+_OP_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
+# The options of the ops that packing rewrites.
+_OPTIONS = {
+    schema.BuiltinOperator.CONV_2D: schema.Conv2DOptionsT,
+    schema.BuiltinOperator.DEPTHWISE_CONV_2D: schema.DepthwiseConv2DOptionsT,
+    schema.BuiltinOperator.TRANSPOSE_CONV: schema.TransposeConvOptionsT,
+    schema.BuiltinOperator.FULLY_CONNECTED: schema.FullyConnectedOptionsT,
+}
+_AT_LEAST_1 = ("strideH", "strideW", "dilationHFactor", "dilationWFactor")
 
 
 def load(content: bytes) -> Any:
@@ -39,6 +45,8 @@ def load(content: bytes) -> Any:
     Raises:
         InvalidInputError: The bytes are no .tflite, are cut short, or contradict themselves.
     """
+    if len(content) >= MAX_BYTES:
+        raise InvalidInputError("a .tflite file must stay below 2 GiB", f"{len(content)} bytes", "Split the model")
     if len(content) < 16 or content[4:8] != IDENTIFIER:
         raise InvalidInputError(
             "the model must be a .tflite file", f"{len(content)} bytes that start with {content[:8]!r}", "Convert it"
@@ -46,7 +54,7 @@ def load(content: bytes) -> Any:
     try:
         model = schema.ModelT.InitFromPackedBuf(content)
         _fill(model)
-        fault = next(_faults(model), None)
+        fault = next(_faults(model), None) or next(_op_faults(model), None)
     except (struct.error, ValueError, IndexError, TypeError, AttributeError, OverflowError, MemoryError) as error:
         fault = " ".join(str(error).split()) or type(error).__name__
     if fault:
@@ -59,7 +67,9 @@ def load(content: bytes) -> Any:
 
 
 def _fill(model: Any) -> None:
-    """Turns absent vectors that editing walks over into empty ones."""
+    """Turns absent vectors that editing walks over into empty ones; reads operator codes as the runtime does."""
+    for code in model.operatorCodes or ():
+        code.builtinCode = max(code.builtinCode, code.deprecatedBuiltinCode)
     for subgraph in model.subgraphs or ():
         subgraph.tensors, subgraph.operators = subgraph.tensors or [], subgraph.operators or []
         for owner in (subgraph, *subgraph.operators):
@@ -96,6 +106,33 @@ def _faults(model: Any) -> Iterator[str]:
                 yield f"tensor {entry.tensorIndex} of {tensors} in a signature"
 
 
+def _op_faults(model: Any) -> Iterator[str]:
+    """What is wrong with an op: options of another one, or a constant whose bytes are not as many as its shape says."""
+    for number, subgraph in enumerate(model.subgraphs):
+        for position, operator in enumerate(subgraph.operators):
+            where = f"op {position} of subgraph {number}, {op_name(model, operator)}"
+            expected = _OPTIONS.get(model.operatorCodes[operator.opcodeIndex].builtinCode)
+            if expected is not None and type(operator.builtinOptions) is not expected:
+                yield f"{where}: builtin_options of {type(operator.builtinOptions).__name__}"
+            for field in _AT_LEAST_1 if expected is not None else ():
+                if getattr(operator.builtinOptions, field, 1) < 1:
+                    yield f"{where}: {field}={getattr(operator.builtinOptions, field)}"
+            for index in operator.inputs:
+                fault = _size_fault(model, subgraph.tensors[int(index)]) if index >= 0 else None
+                if fault:
+                    yield f"{where}, tensor {index}: {fault}"
+
+
+def _size_fault(model: Any, tensor: Any) -> str | None:
+    data, dtype = model.buffers[tensor.buffer].data, SIZED.get(tensor.type)
+    if data is None or len(data) == 0 or dtype is None or tensor.sparsity is not None:
+        return None
+    shape = tuple(_list(tensor.shape))
+    if min(shape, default=1) >= 0 and math.prod(shape) * dtype.itemsize == len(data):
+        return None
+    return f"shape={shape} of {dtype.name} in {len(data)} bytes"
+
+
 def _list(indices: Iterable[int] | None) -> list[int]:
     return [] if indices is None else [int(index) for index in indices]
 
@@ -110,16 +147,11 @@ def constant(model: Any, tensor: Any) -> np.ndarray | None:
     dtype = DTYPES.get(tensor.type)
     if data is None or len(data) == 0 or dtype is None or tensor.sparsity is not None:
         return None
-    shape = tuple(_list(tensor.shape))
-    data = np.asarray(data, np.uint8)
-    if min(shape, default=1) < 0 or int(np.prod(shape, dtype=np.int64)) * dtype.itemsize != data.size:
-        raise InvalidInputError(
-            "a constant's buffer must be as large as its shape",
-            f"shape={shape}, {data.size} bytes",
-            "Convert the model anew",
-        )
+    fault = _size_fault(model, tensor)
+    if fault:
+        raise InvalidInputError("a constant's buffer must be as large as its shape", fault, "Convert the model anew")
     # Copied, since a constant may start at any offset of the file.
-    value: np.ndarray = np.frombuffer(data.tobytes(), dtype).reshape(shape)
+    value: np.ndarray = np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype).reshape(_list(tensor.shape))
     return value
 
 
@@ -130,6 +162,12 @@ def custom_name(model: Any, operator: Any) -> str | None:
         return None
     name = code.customCode
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
+
+
+def op_name(model: Any, operator: Any) -> str:
+    """Name of an op, builtin or custom."""
+    builtin = model.operatorCodes[operator.opcodeIndex].builtinCode
+    return custom_name(model, operator) or _OP_NAMES.get(builtin, f"builtin {builtin}")
 
 
 def opcode(model: Any, builtin: int, name: str | None = None, version: int = 1) -> int:
@@ -161,100 +199,3 @@ def add_tensor(subgraph: Any, shape: Iterable[int], type_: int, buffer: int) -> 
     tensor.type, tensor.buffer = type_, buffer
     subgraph.tensors.append(tensor)
     return len(subgraph.tensors) - 1
-
-
-def save(model: Any) -> bytes:
-    """The bytes of a model; equal graphs give equal bytes.
-
-    Tensors, buffers and operator codes that nothing refers to are dropped, as is the converter's
-    own metadata. The model is changed in place.
-    """
-    model.metadata = [entry for entry in model.metadata or () if entry.name not in CONVERTER_METADATA] or None
-    model.metadataBuffer = None
-    for index, subgraph in enumerate(model.subgraphs):
-        signatures = [each for each in model.signatureDefs or () if each.subgraphIndex == index]
-        _renumber_tensors(subgraph, signatures)
-    _renumber_buffers(model)
-    _renumber_opcodes(model)
-    builder = _Builder(1 << 16)
-    try:
-        builder.Finish(model.Pack(builder), IDENTIFIER)
-    except (TypeError, ValueError, struct.error, flatbuffers.builder.BuilderSizeError) as error:
-        raise InvalidInputError(
-            "the model must fit a .tflite file", " ".join(str(error).split()), "Convert it anew"
-        ) from None
-    return bytes(builder.Output())
-
-
-def _renumber_tensors(subgraph: Any, signatures: list[Any]) -> None:
-    order: dict[int, int] = {-1: -1}
-
-    def renumber(indices: Iterable[int] | None) -> np.ndarray | None:
-        if indices is None:
-            return None
-        return np.array([order.setdefault(int(index), len(order) - 1) for index in indices], np.int32)
-
-    subgraph.inputs = renumber(subgraph.inputs)
-    for operator in subgraph.operators:
-        operator.inputs = renumber(operator.inputs)
-        operator.outputs = renumber(operator.outputs)
-        operator.intermediates = renumber(operator.intermediates)
-    subgraph.outputs = renumber(subgraph.outputs)
-    for signature in signatures:
-        for entry in (*(signature.inputs or ()), *(signature.outputs or ())):
-            entry.tensorIndex = order.setdefault(int(entry.tensorIndex), len(order) - 1)
-    del order[-1]
-    subgraph.tensors = [subgraph.tensors[index] for index in order]
-
-
-def _renumber_buffers(model: Any) -> None:
-    # Buffer 0 is the empty one by definition of the schema.
-    model.buffers[0] = schema.BufferT()
-    order = {0: 0}
-    for subgraph in model.subgraphs:
-        for tensor in subgraph.tensors:
-            data = model.buffers[tensor.buffer].data
-            # An empty buffer of its own says no more than buffer 0.
-            old = tensor.buffer if data is not None and len(data) else 0
-            tensor.buffer = order.setdefault(old, len(order))
-    for entry in model.metadata or ():
-        entry.buffer = order.setdefault(entry.buffer, len(order))
-    model.buffers = [model.buffers[index] for index in order]
-
-
-def _renumber_opcodes(model: Any) -> None:
-    order: dict[int, int] = {}
-    for subgraph in model.subgraphs:
-        for operator in subgraph.operators:
-            operator.opcodeIndex = order.setdefault(operator.opcodeIndex, len(order))
-    model.operatorCodes = [model.operatorCodes[index] for index in order]
-
-
-class _Builder(flatbuffers.Builder):  # type: ignore[misc]  # flatbuffers ships no types.
-    """Stores equal strings and equal small vectors once; aligns large constants."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(size)
-        self._vectors: dict[tuple[str, bytes], int] = {}
-        self._strings: dict[bytes, int] = {}
-
-    def CreateString(self, s: str | bytes, encoding: str = "utf-8", errors: str = "strict") -> Any:  # noqa: N802
-        """As the base class, once per value."""
-        key = s.encode(encoding, errors) if isinstance(s, str) else bytes(s)
-        if key not in self._strings:
-            self._strings[key] = super().CreateString(key)
-        return self._strings[key]
-
-    def CreateNumpyVector(self, x: np.ndarray) -> Any:  # noqa: N802
-        """As the base class, shapes once per value, constants aligned."""
-        if x.nbytes < ALIGN_FROM:
-            key = (x.dtype.str, x.tobytes())
-            if key not in self._vectors:
-                self._vectors[key] = super().CreateNumpyVector(x)
-            return self._vectors[key]
-        if x.dtype != np.uint8 or x[:4].tobytes() == b"TFCW":
-            return super().CreateNumpyVector(x)
-        self.StartVector(1, x.size, ALIGN)
-        self.head -= x.size
-        self.Bytes[self.head : self.head + x.size] = x.tobytes()
-        return self.EndVector()
