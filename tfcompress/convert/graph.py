@@ -13,17 +13,15 @@ from ai_edge_litert import schema_py_generated as schema
 from tfcompress.convert.writer import IDENTIFIER, MAX_BYTES, save
 from tfcompress.errors import InvalidInputError
 
-__all__ = ["add_constant", "add_tensor", "constant", "custom_name", "load", "op_name", "opcode", "save"]
+__all__ = ["add_constant", "add_tensor", "constant", "custom_name", "load", "op_name", "opcode", "save", "stored"]
 
 DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),
-    schema.TensorType.INT32: np.dtype("<i4"),
-    schema.TensorType.UINT8: np.dtype("u1"),
-}
-SIZED = DTYPES | {
     schema.TensorType.FLOAT16: np.dtype("<f2"),
-    schema.TensorType.INT8: np.dtype("i1"),
+    schema.TensorType.INT32: np.dtype("<i4"),
     schema.TensorType.INT64: np.dtype("<i8"),
+    schema.TensorType.INT8: np.dtype("i1"),
+    schema.TensorType.UINT8: np.dtype("u1"),
 }
 _OP_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 # The options of the ops that packing rewrites.
@@ -124,13 +122,17 @@ def _op_faults(model: Any) -> Iterator[str]:
 
 
 def _size_fault(model: Any, tensor: Any) -> str | None:
-    data, dtype = model.buffers[tensor.buffer].data, SIZED.get(tensor.type)
-    if data is None or len(data) == 0 or dtype is None or tensor.sparsity is not None:
+    data = model.buffers[tensor.buffer].data
+    if data is None or len(data) == 0 or tensor.sparsity is not None:
         return None
     shape = tuple(_list(tensor.shape))
-    if min(shape, default=1) >= 0 and math.prod(shape) * dtype.itemsize == len(data):
+    if tensor.type == schema.TensorType.INT4:
+        needed = -(-math.prod(shape) // 2)
+    elif tensor.type in DTYPES:
+        needed = math.prod(shape) * DTYPES[tensor.type].itemsize
+    else:
         return None
-    return f"shape={shape} of {dtype.name} in {len(data)} bytes"
+    return None if min(shape, default=1) >= 0 and needed == len(data) else f"shape={shape} in {len(data)} bytes"
 
 
 def _list(indices: Iterable[int] | None) -> list[int]:
@@ -138,21 +140,34 @@ def _list(indices: Iterable[int] | None) -> list[int]:
 
 
 def constant(model: Any, tensor: Any) -> np.ndarray | None:
-    """The value of a constant float32, int32 or uint8 tensor; None for any other tensor.
+    """The value of a constant tensor, int4 as int8; None for a tensor that is none or of another type.
 
     Raises:
         InvalidInputError: The tensor's shape and buffer disagree.
     """
     data = model.buffers[tensor.buffer].data
-    dtype = DTYPES.get(tensor.type)
-    if data is None or len(data) == 0 or dtype is None or tensor.sparsity is not None:
+    is_int4 = tensor.type == schema.TensorType.INT4
+    if data is None or len(data) == 0 or tensor.sparsity is not None or not (is_int4 or tensor.type in DTYPES):
         return None
     fault = _size_fault(model, tensor)
     if fault:
         raise InvalidInputError("a constant's buffer must be as large as its shape", fault, "Convert the model anew")
+    shape = _list(tensor.shape)
+    data = np.asarray(data, np.uint8)
+    if is_int4:
+        nibbles = np.stack([data & 15, data >> 4], axis=1).reshape(-1)[: math.prod(shape)]
+        return ((nibbles ^ 8).astype(np.int8) - np.int8(8)).reshape(shape)
     # Copied, since a constant may start at any offset of the file.
-    value: np.ndarray = np.frombuffer(np.asarray(data, np.uint8).tobytes(), dtype).reshape(_list(tensor.shape))
+    value: np.ndarray = np.frombuffer(data.tobytes(), DTYPES[tensor.type]).reshape(shape)
     return value
+
+
+def stored(value: np.ndarray, type_: int) -> bytes:
+    """The bytes of a constant of TFLite's type `type_`; the inverse of `constant`."""
+    if type_ != schema.TensorType.INT4:
+        return value.astype(DTYPES[type_]).tobytes()
+    nibbles = np.append(value.reshape(-1).astype(np.uint8) & 15, np.zeros(value.size % 2, np.uint8))
+    return (nibbles[::2] | nibbles[1::2] << 4).tobytes()
 
 
 def custom_name(model: Any, operator: Any) -> str | None:
