@@ -165,9 +165,9 @@ def constant(model: Any, tensor: Any) -> np.ndarray | None:
 def stored(value: np.ndarray, type_: int) -> bytes:
     """The bytes of a constant of TFLite's type `type_`; the inverse of `constant`."""
     if type_ != schema.TensorType.INT4:
-        return value.astype(DTYPES[type_]).tobytes()
+        return bytes(value.astype(DTYPES[type_]).tobytes())
     nibbles = np.append(value.reshape(-1).astype(np.uint8) & 15, np.zeros(value.size % 2, np.uint8))
-    return (nibbles[::2] | nibbles[1::2] << 4).tobytes()
+    return bytes((nibbles[::2] | nibbles[1::2] << 4).tobytes())
 
 
 def custom_name(model: Any, operator: Any) -> str | None:

@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress.codec import Codes, decode
-from tfcompress.convert.graph import constant, custom_name, load
+from tfcompress.codec import Codes, Floats, Payload, read
+from tfcompress.convert.custom_ops import check_op
+from tfcompress.convert.graph import constant, load, op_name
 from tfcompress.convert.pack import DECODE, payloads
 from tfcompress.convert.structure import order0_entropy
 
 __all__ = ["Constant", "TensorInfo", "constants", "inspect"]
 
-_OP_NAMES = {code: name for name, code in vars(schema.BuiltinOperator).items() if isinstance(code, int)}
 _TYPE_NAMES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
+_WEIGHTS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8, schema.TensorType.INT4}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,28 +31,40 @@ class TensorInfo:
         subgraph: Index of the subgraph, 0 is the main one.
         name: Its name in the file; packing drops the names of constants.
         shape: Shape of the weight.
-        encoding: "uniform" or "palette" for a payload, else the stored type, such as "float32".
+        type: Type of the tensor that the op reads, such as "float32" or "int8".
+        encoding: How a payload holds it: "uniform", "palette", "ternary", "binary", "power_of_two" or "float";
+            of a constant that is stored as it is, its type.
         bits: Bits of one code; of a plain constant the bits of its type.
+        granularity: "tensor", "channel" or "block": how many weights share a scale; "" where there is no scale.
         sparsity: Fraction of zeros, or None where the type is not understood.
         levels: Number of distinct values, scales left aside for a payload; or None.
         bytes: Bytes of the constant in the file.
-        entropy: Order-0 entropy in bits per weight (of the codes, for a payload); or None.
+        entropy: Order-0 entropy in bits per weight, of the codes for a payload; or None. Floats count the entropy of
+            their exponents, and sign and mantissa as they are.
         bits_per_weight: 8 * bytes / weights.
         ram_bytes: Resident bytes once the interpreter is ready, without what XNNPACK copies.
+        coder: "plain", "adaptive" or "rans" for a payload, else None.
+        zeros: "dense", "bitmap", "run_length", "blocks" or "n_of_m" for a payload, else None.
+        has_bias: Whether the op's bias is inside the payload.
     """
 
     op: str
     subgraph: int
     name: str
     shape: tuple[int, ...]
+    type: str
     encoding: str
     bits: int
+    granularity: str
     sparsity: float | None
     levels: int | None
     bytes: int
     entropy: float | None
     bits_per_weight: float
     ram_bytes: int
+    coder: str | None
+    zeros: str | None
+    has_bias: bool
 
     def to_json(self) -> dict[str, Any]:
         """The fields as JSON-able values."""
@@ -59,83 +73,115 @@ class TensorInfo:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Constant:
-    """A constant as it stands in the file: its codes, or its plain values.
+    """A constant as it stands in the file: its payload, or its plain values.
 
     Attributes:
         ops: Names of the ops that read it.
+        readers: How many ops use the weight, the ones behind a TfcDecode counted.
         subgraph: Index of the subgraph that uses it first.
         name: Name of the tensor, or "".
-        type: TFLite's type code of the stored tensor.
+        type: TFLite's type code of the weight.
         shape: Shape of the weight.
         bytes: Bytes of the payload or of the plain values.
-        codes: The decoded payload, or None.
-        value: A plain float32 value, or None.
+        payload: The payload as it was read, or None.
+        value: The plain value, or None.
     """
 
     ops: tuple[str, ...]
+    readers: int
     subgraph: int
     name: str
     type: int
     shape: tuple[int, ...]
     bytes: int
-    codes: Codes | None
+    payload: Payload | None
     value: np.ndarray | None
 
+    @property
+    def codes(self) -> Codes | None:
+        """The codes of the payload, if it has some."""
+        weight = None if self.payload is None else self.payload.weight
+        return weight if isinstance(weight, Codes) else None
+
     def weight(self) -> np.ndarray | None:
-        """The float32 weight; None for other types."""
-        return self.value if self.codes is None else self.codes.weight()
+        """The weight as float32, that of integers without scale; None for a type that holds no weights."""
+        if self.payload is not None:
+            return self.payload.weight.weight()
+        return None if self.value is None or self.type not in _WEIGHTS else self.value.astype(np.float32)
 
     def ram_bytes(self) -> int:
-        """Resident bytes: a kernel keeps 4 or 8 bits per weight, a decoded constant floats."""
-        if self.codes is None:
+        """Resident bytes: a kernel keeps 4 or 8 bits per weight, a decoded constant its tensor."""
+        if self.payload is None:
             return self.bytes
+        weight = self.payload.weight
+        count = math.prod(weight.shape)
         kernels = [op for op in self.ops if op != DECODE]
-        packed = self.codes.symbols.size * (4 if self.codes.num_bits <= 4 else 8) // 8 + 4 * self.codes.scale.size
-        return packed * len(kernels) + 4 * self.codes.symbols.size * (DECODE in self.ops)
+        scales = 0 if self.codes is None or self.codes.scale is None else self.codes.scale.size
+        packed = count * (4 if weight.num_bits <= 4 else 8) // 8 + 4 * scales
+        decoded = {"int4": -(-count // 2), "int8": count, "float16": 2 * count}.get(weight.dtype, 4 * count)
+        return packed * len(kernels) + decoded * (DECODE in self.ops)
 
 
-def constants(model: Any) -> list[Constant]:
+def constants(model: Any, reader: Callable[[bytes], Payload] = read) -> list[Constant]:
     """Every constant of a model once, in the order in which the ops read them.
 
+    Args:
+        model: A loaded model.
+        reader: Reads a payload.
+
     Raises:
-        PayloadError: A payload is damaged.
+        PayloadError: A payload is damaged, or does not fit its op.
     """
     merged: dict[tuple[Any, ...], Constant] = {}
-    decoded: dict[bytes, Codes] = {}
-    packed = {id(operator): payload for _, operator, payload in payloads(model)}
+    held: dict[bytes, Payload] = {}
+    packed: dict[int, Payload] = {}
+    for subgraph, operator, payload in payloads(model):
+        if payload not in held:
+            held[payload] = reader(payload)
+        check_op(model, subgraph, operator, held[payload])
+        packed[id(operator)] = held[payload]
     for index, subgraph in enumerate(model.subgraphs):
+        consumers = _consumers(subgraph)
         for operator in subgraph.operators:
-            for key, found in _constants_of(model, index, operator, packed.get(id(operator)), decoded):
+            for key, found in _constants_of(model, index, operator, packed.get(id(operator)), consumers):
                 known = merged.get(key)
-                merged[key] = found if known is None else dataclasses.replace(known, ops=known.ops + found.ops)
+                if known is not None:
+                    found = dataclasses.replace(known, ops=known.ops + found.ops, readers=known.readers + found.readers)
+                merged[key] = found
     return list(merged.values())
 
 
+def _consumers(subgraph: Any) -> dict[int, int]:
+    """For each tensor the number of ops that read it."""
+    counts: dict[int, int] = {}
+    for operator in subgraph.operators:
+        for index in {int(index) for index in operator.inputs}:
+            counts[index] = counts.get(index, 0) + 1
+    return counts
+
+
 def _constants_of(
-    model: Any, index: int, operator: Any, payload: bytes | None, decoded: dict[bytes, Codes]
+    model: Any, index: int, operator: Any, payload: Payload | None, consumers: dict[int, int]
 ) -> Iterator[tuple[tuple[Any, ...], Constant]]:
     """The constants that one op reads, each with what makes it the same as another."""
     subgraph = model.subgraphs[index]
-    op = custom_name(model, operator) or _OP_NAMES.get(model.operatorCodes[operator.opcodeIndex].builtinCode, "?")
+    op = op_name(model, operator)
     for input_ in operator.inputs:
-        if input_ < 0:
-            continue
-        tensor = subgraph.tensors[int(input_)]
-        data = model.buffers[tensor.buffer].data
-        if data is None or len(data) == 0:
+        tensor = subgraph.tensors[int(input_)] if input_ >= 0 else None
+        data = None if tensor is None else model.buffers[tensor.buffer].data
+        if tensor is None or data is None or len(data) == 0:
             continue
         name = tensor.name.decode("utf-8", "replace") if isinstance(tensor.name, bytes) else tensor.name or ""
+        is_payload = payload is not None and tensor.type == schema.TensorType.UINT8
         shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
-        value = constant(model, tensor)
-        codes = None
-        if payload is not None and value is not None and tensor.type == schema.TensorType.UINT8:
-            if payload not in decoded:
-                decoded[payload] = decode(payload)
-            codes = decoded[payload]
-            shape = codes.symbols.shape
-        plain = value if tensor.type == schema.TensorType.FLOAT32 else None
+        type_, held, readers = tensor.type, None, 1
+        if is_payload and payload is not None:
+            held, shape = payload, payload.weight.shape
+            type_ = schema.TensorType.FLOAT32 if op != DECODE else subgraph.tensors[int(operator.outputs[0])].type
+            readers = 1 if op != DECODE else consumers.get(int(operator.outputs[0]), 1)
+        value = None if is_payload else constant(model, tensor)
         key = (tensor.buffer, shape, tensor.type)
-        yield key, Constant((op,), index, name, tensor.type, shape, len(data), codes, plain)
+        yield key, Constant((op,), readers, index, name, type_, shape, len(data), held, value)
 
 
 def inspect(tflite: bytes) -> list[TensorInfo]:
@@ -146,33 +192,49 @@ def inspect(tflite: bytes) -> list[TensorInfo]:
 
     Raises:
         InvalidInputError: The bytes are no undamaged .tflite file.
-        PayloadError: A payload is damaged.
+        PayloadError: A payload is damaged, or does not fit its op.
     """
     return [_info(each) for each in constants(load(tflite))]
 
 
 def _info(found: Constant) -> TensorInfo:
-    count = max(1, int(np.prod(found.shape, dtype=np.int64)))
-    weight = found.weight()
-    symbols = None
-    if found.codes is not None:
-        encoding, bits = ("uniform" if found.codes.codebook is None else "palette"), found.codes.num_bits
-        symbols = found.codes.symbols
-    else:
-        encoding, bits = _TYPE_NAMES.get(found.type, "?"), 8 * found.bytes // count
-        if found.value is not None and found.value.size:
-            _, symbols = np.unique(found.value, return_inverse=True)
+    count = max(1, math.prod(found.shape))
+    weight, payload, codes = found.weight(), found.payload, found.codes
+    values = found.value if payload is None else payload.weight.weight() if codes is None else codes.symbols
+    levels = None if values is None or not values.size else int(np.unique(values).size)
     return TensorInfo(
         op="+".join(dict.fromkeys(found.ops)),
         subgraph=found.subgraph,
         name=found.name,
         shape=found.shape,
-        encoding=encoding,
-        bits=bits,
+        type=_TYPE_NAMES.get(found.type, "?"),
+        encoding=_TYPE_NAMES.get(found.type, "?") if payload is None else str(payload.weight.encoding),
+        bits=8 * found.bytes // count if payload is None else payload.weight.num_bits,
+        granularity=_granularity(codes),
         sparsity=None if weight is None else float(np.mean(weight == 0)),
-        levels=None if symbols is None else int(np.unique(symbols).size),
+        levels=levels,
         bytes=found.bytes,
-        entropy=None if symbols is None else order0_entropy(symbols),
+        entropy=_entropy(found),
         bits_per_weight=8 * found.bytes / count,
         ram_bytes=found.ram_bytes(),
+        coder=None if payload is None else payload.coder,
+        zeros=None if payload is None else payload.zeros,
+        has_bias=payload is not None and payload.bias is not None,
     )
+
+
+def _granularity(codes: Codes | None) -> str:
+    if codes is None or codes.scale is None:
+        return ""
+    return "block" if codes.block else "tensor" if codes.channel_axis is None else "channel"
+
+
+def _entropy(found: Constant) -> float | None:
+    if found.payload is not None and isinstance(found.payload.weight, Floats):
+        floats = found.payload.weight
+        raw = (floats.mantissa_bits + 1) * float(np.mean(floats.values != 0))
+        return order0_entropy(floats.exponents()) + raw
+    values = found.value if found.codes is None else found.codes.symbols
+    if values is None or not values.size:
+        return None
+    return order0_entropy(np.unique(values, return_inverse=True)[1])

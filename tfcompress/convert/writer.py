@@ -127,7 +127,7 @@ def _renumber_buffers(model: Any) -> None:
             if data is None:
                 renumbered[old] = 0
             else:
-                digest = hashlib.sha256(np.ascontiguousarray(data, np.uint8)).digest()
+                digest = hashlib.sha256(np.ascontiguousarray(data, np.uint8).data).digest()
                 renumbered[old] = known.setdefault(digest, len(buffers))
                 if renumbered[old] == len(buffers):
                     buffers.append(model.buffers[old])
