@@ -54,7 +54,20 @@ def test_no_rule_for_an_unnamed_layer():
         (lambda: Recipe(rules=(Rule(layers="*"),), epochs=0), "greater than or equal to 1"),
         (lambda: Recipe(rules=(Rule(layers="*"),), version=2), "Input should be 1"),
         (lambda: Recipe(rules=(Rule(layers="*"),), speed=3), "Extra inputs are not permitted"),
-        (lambda: Quantization(num_bits=1), "greater than or equal to 2"),
+        (lambda: Quantization(num_bits=1), "num_bits must be 2 or 3 or 4 or 5 or 6 or 7 or 8 for scheme 'uniform'"),
+        (lambda: Quantization(scheme="binary", num_bits=2), "num_bits must be 1 for scheme 'binary'"),
+        (lambda: Quantization(scheme="power_of_two", num_bits=8), "num_bits must be 3 or 4 or 5 or 6"),
+        (lambda: Quantization(scheme="binary", estimator="lsq"), "estimator must be ste for scheme 'binary'"),
+        (lambda: Quantization(), "num_bits"),
+        (
+            lambda: Quantization(scheme="ternary", estimator="ttq", granularity="channel"),
+            "granularity must be 'tensor' for estimator 'ttq'",
+        ),
+        (lambda: Codebook(), "exactly one of num_centroids and values"),
+        (lambda: Codebook(num_centroids=2, values=(0, 1)), "exactly one of num_centroids and values"),
+        (lambda: Codebook(values=(1, 1)), "values must be distinct"),
+        (lambda: Codebook(values=(1, float("nan"))), "values must be finite"),
+        (lambda: Codebook(values=(-1, 1), granularity="channel"), "granularity must be 'tensor' for given values"),
         (lambda: Quantization(num_bits=9), "less than or equal to 8"),
         (lambda: Codebook(num_centroids=257), "less than or equal to 256"),
         (lambda: Codebook(num_centroids=4, init="best"), "Input should be 'linear'"),
@@ -80,6 +93,12 @@ def test_codebook_and_bits_must_agree():
         Rule(
             layers="*", codebook=Codebook(num_centroids=4), quantization=Quantization(num_bits=4, granularity="channel")
         )
+    for codebook, quantization in (
+        (Codebook(values=(-1, 1)), Quantization(num_bits=4)),
+        (Codebook(num_centroids=3), Quantization(scheme="ternary")),
+    ):
+        with pytest.raises(ValidationError, match="must be a learned one, and the scheme 'uniform'"):
+            Rule(layers="*", codebook=codebook, quantization=quantization)
     with pytest.raises(ValidationError, match=r"at most 2\^num_bits - 1 = 15. Received: num_centroids=16"):
         Rule(layers="*", codebook=Codebook(num_centroids=16), quantization=Quantization(num_bits=4))
     Rule(layers="*", codebook=Codebook(num_centroids=15), quantization=Quantization(num_bits=4))
@@ -118,3 +137,19 @@ def test_promise_survives_json():
         mask_hash="0" * 32,
     )
     assert Promise.model_validate_json(promise.model_dump_json()) == promise
+
+
+@pytest.mark.parametrize(
+    ("quantization", "num_bits", "levels", "scale_granularity"),
+    [
+        (Quantization(num_bits=4), 4, 15, "channel"),
+        (Quantization(scheme="ternary"), 2, 3, "channel"),
+        (Quantization(scheme="ternary", estimator="ttq"), 2, 3, "tensor"),
+        (Quantization(scheme="binary", granularity="tensor"), 1, 2, "tensor"),
+        (Quantization(scheme="power_of_two", num_bits=3), 3, 7, "channel"),
+    ],
+)
+def test_schemes_know_their_bits_and_levels(quantization, num_bits, levels, scale_granularity):
+    assert quantization.num_bits == num_bits
+    assert quantization.levels == levels
+    assert quantization.scale_granularity == scale_granularity

@@ -7,7 +7,7 @@ import tensorflow as tf
 from train_models import TECHNIQUES, compiled, data, recipe_of, small_mlp
 
 from tfcompress.train import Distiller, apply
-from tfcompress.train.transform import Transform
+from tfcompress.train.techniques.transform import Transform
 
 
 @pytest.fixture

@@ -11,10 +11,11 @@ from tfcompress.errors import BrokenPromiseError
 from tfcompress.recipe import Codebook, Promise, Quantization, Recipe, Rule, Sparsity, mask_hash
 from tfcompress.train import Compressed, apply, finalize
 
-PAIRS = [
-    (first, second) for first, second in itertools.combinations(TECHNIQUES, 2) if (first, second) != ("ste", "lsq")
-]
-CASES = [(name,) for name in TECHNIQUES] + PAIRS + [("sparsity", "codebook", "ste")]
+SINGLE = [(name,) for name in TECHNIQUES]
+SPARSE = [("sparsity", name) for name in TECHNIQUES if name != "sparsity"]
+# Shared values that are learned, and uniform codes for them; other schemes have values of their own.
+CODED = [(sharing, coding) for sharing, coding in itertools.product(("codebook", "channel_codebook"), ("ste", "lsq"))]
+CASES = SINGLE + SPARSE + CODED + [("sparsity", *pair) for pair in CODED]
 
 
 def techniques(names):
@@ -22,7 +23,7 @@ def techniques(names):
     for name in names:
         merged |= TECHNIQUES[name]
     if "codebook" in merged and "quantization" in merged:
-        merged["codebook"] = Codebook(num_centroids=7)
+        merged["codebook"] = Codebook(num_centroids=7, granularity=merged["codebook"].granularity)
     return merged
 
 
@@ -59,31 +60,53 @@ def check_promise(promise, weight, asked, channel_axes):
         assert promise.zeros >= asked["sparsity"].target * weight.size
         if len(asked) == 1:
             assert promise.zeros == np.ceil(asked["sparsity"].target * weight.size)
+    rest = [axis for axis in range(weight.ndim) if axis not in channel_axes]
+    count = int(np.prod([weight.shape[axis] for axis in channel_axes]))
+    rows = np.transpose(weight, (*channel_axes, *rest)).reshape(count, -1)
+    groups = rows if promise.granularity == "channel" else rows.reshape(1, -1)
+    assert promise.levels == max(len(np.unique(group)) for group in groups)
     if "codebook" in asked:
-        assert len(np.unique(weight)) <= asked["codebook"].num_centroids
+        check_shared_values(promise, groups, asked)
     if "quantization" in asked:
-        check_codes(weight, asked, channel_axes)
+        check_codes(groups, asked)
 
 
-def check_codes(weight, asked, channel_axes):
-    """Every value is float32(scale * integer) for some scale per channel (or per tensor)."""
-    largest = 2 ** (asked["quantization"].num_bits - 1) - 1
-    per_tensor = "codebook" in asked
-    rows = [weight.ravel()]
-    if not per_tensor:
-        rest = [axis for axis in range(weight.ndim) if axis not in channel_axes]
-        count = int(np.prod([weight.shape[axis] for axis in channel_axes]))
-        rows = np.transpose(weight, (*channel_axes, *rest)).reshape(count, -1)
-    for row in rows:
+def check_shared_values(promise, groups, asked):
+    codebook = asked["codebook"]
+    assert promise.levels <= promise.num_centroids == codebook.size
+    if codebook.values is not None:
+        assert set(np.unique(groups)) <= {float(np.float32(value)) for value in codebook.values}
+
+
+def check_codes(groups, asked):
+    """Every value is float32(scale * level) for some scale of its group."""
+    quantization = asked["quantization"]
+    if "codebook" in asked:
+        assert len(np.unique(groups)) <= 2**quantization.num_bits - 1 or asked["codebook"].granularity == "channel"
+        return
+    for row in groups:
         levels = np.unique(np.abs(row[row != 0]))
         if levels.size == 0:
             continue
-        fits = []
-        for code in range(1, largest + 1):
-            scale = levels[0] / code
-            codes = np.round(levels / scale)
-            fits.append(codes[-1] <= largest and np.allclose(codes * scale, levels, rtol=1e-6, atol=0))
-        assert any(fits), levels
+        if quantization.estimator == "ttq":
+            assert len(np.unique(row[row > 0])) <= 1 and len(np.unique(row[row < 0])) <= 1
+        elif quantization.scheme in ("ternary", "binary"):
+            assert levels.size == 1
+            assert quantization.scheme == "ternary" or "sparsity" in asked or (row != 0).all()
+        elif quantization.scheme == "power_of_two":
+            exponents = np.log2(levels)
+            assert np.array_equal(exponents, np.round(exponents)) and np.ptp(exponents) <= 6
+        else:
+            check_uniform(levels, 2 ** (quantization.num_bits - 1) - 1)
+
+
+def check_uniform(levels, largest):
+    fits = []
+    for code in range(1, largest + 1):
+        scale = levels[0] / code
+        codes = np.round(levels / scale)
+        fits.append(codes[-1] <= largest and np.allclose(codes * scale, levels, rtol=1e-6, atol=0))
+    assert any(fits), levels
 
 
 def test_phases_in_sequence_keep_every_earlier_promise():
@@ -103,6 +126,20 @@ def test_phases_in_sequence_keep_every_earlier_promise():
     for variable, before in zeros.items():
         transform = states[variable]
         assert mask_hash(transform.mask.numpy(), transform.target.channel_axes) == before
+
+
+def test_channels_of_a_scaled_codebook_share_its_values():
+    x, y = data((8, 8, 1), 5)
+    model = compiled(apply(small_cnn(), recipe_of(**TECHNIQUES["channel_codebook"]), total_steps=4))
+    model.fit(x, y, batch_size=16, verbose=0)
+    transform = next(t for t in model.transforms if t.target.layer == "conv1")
+    shadow, weight = transform.variable.numpy(), transform.value()
+    centroids = transform.state["centroids"].numpy()
+    for channel in range(4):
+        scale = np.sqrt(np.mean(shadow[..., channel] ** 2))
+        ratio = weight[..., channel].reshape(-1, 1) / scale
+        nearest = np.abs(shadow[..., channel].reshape(-1, 1) / scale - centroids).argmin(axis=1)
+        np.testing.assert_allclose(ratio[:, 0], centroids[nearest], rtol=1e-5)
 
 
 def test_structured_sparsity_holds():

@@ -9,7 +9,8 @@ import tensorflow as tf
 from train_models import TECHNIQUES, compiled, data, recipe_of, small_mlp
 
 from tfcompress.recipe import Codebook, ScheduleSpec, Sparsity
-from tfcompress.train import apply, tfmot
+from tfcompress.train import apply
+from tfcompress.train.techniques import tfmot
 
 
 def spy(monkeypatch, cls, method):

@@ -17,6 +17,12 @@ TECHNIQUES = {
     "codebook": {"codebook": Codebook(num_centroids=8)},
     "ste": {"quantization": bits(4)},
     "lsq": {"quantization": bits(3, estimator="lsq")},
+    "ternary": {"quantization": Quantization(scheme="ternary")},
+    "ttq": {"quantization": Quantization(scheme="ternary", estimator="ttq")},
+    "binary": {"quantization": Quantization(scheme="binary")},
+    "power_of_two": {"quantization": Quantization(scheme="power_of_two")},
+    "fixed": {"codebook": Codebook(values=(-0.3, -0.1, 0.0, 0.2))},
+    "channel_codebook": {"codebook": Codebook(num_centroids=4, granularity="channel")},
 }
 
 

@@ -48,17 +48,23 @@ class Rule(BaseModel):
 
     @model_validator(mode="after")
     def _codebook_and_bits_agree(self) -> Rule:
-        if self.codebook is not None and self.quantization is not None:
-            if self.quantization.granularity == "channel":
-                raise ValueError(
-                    "quantization.granularity must be 'tensor' beside a codebook: a scale per channel would split "
-                    "the shared values. Received: granularity='channel'"
-                )
-            if self.codebook.num_centroids > 2**self.quantization.num_bits - 1:
-                raise ValueError(
-                    f"codebook.num_centroids must be at most 2^num_bits - 1 = {2**self.quantization.num_bits - 1}. "
-                    f"Received: num_centroids={self.codebook.num_centroids}"
-                )
+        if self.codebook is None or self.quantization is None:
+            return self
+        if self.codebook.values is not None or self.quantization.scheme != "uniform":
+            raise ValueError(
+                "a codebook beside a quantization must be a learned one, and the scheme 'uniform'. "
+                f"Received: codebook.values={self.codebook.values}, scheme='{self.quantization.scheme}'"
+            )
+        if self.quantization.granularity == "channel":
+            raise ValueError(
+                "quantization.granularity must be 'tensor' beside a codebook: a scale per channel would split "
+                "the shared values. Received: granularity='channel'"
+            )
+        if self.codebook.size > 2**self.quantization.num_bits - 1:
+            raise ValueError(
+                f"codebook.num_centroids must be at most 2^num_bits - 1 = {2**self.quantization.num_bits - 1}. "
+                f"Received: num_centroids={self.codebook.num_centroids}"
+            )
         return self
 
     @property

@@ -9,10 +9,10 @@ import keras
 
 from tfcompress.errors import InvalidInputError
 from tfcompress.recipe import Recipe, Rule, Sparsity
-from tfcompress.train import tfmot
 from tfcompress.train.compressed import Compressed
 from tfcompress.train.plan import check_model, plan
 from tfcompress.train.targets import Found, Target, channel_axes, find_variables, rule_for, why_not
+from tfcompress.train.techniques import tfmot
 
 __all__ = ["advance", "apply", "copy_model", "frozen_schedules", "wrappers"]
 
@@ -150,11 +150,12 @@ def _carry_over(before: Compressed, after: Compressed) -> None:
                 if name in old.state:
                     transform.state[name].assign(old.state[name].value)
             transform.start()
-        for field, names in (("codebook", ("centroids", "free")), ("quantization", ("scale", "log_ratio"))):
-            if getattr(old.target, field) == getattr(transform.target, field):
-                for name in names:
-                    if name in old.state and old.state[name].shape == transform.state[name].shape:
-                        transform.state[name].assign(old.state[name].value)
+        for technique in ("codebook", "quantization"):
+            if getattr(old.target, technique) == getattr(transform.target, technique):
+                before_state = old.state_of(technique)
+                for name, variable in transform.state_of(technique).items():
+                    if name in before_state and before_state[name].shape == variable.shape:
+                        variable.assign(before_state[name].value)
 
 
 def copy_model(model: keras.Layer) -> keras.Layer:

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from tfcompress.train.scope import full_precision
-from tfcompress.train.transform import Transform
+from tfcompress.train.techniques.transform import Transform
 
 __all__ = ["WeightCache"]
 

@@ -14,7 +14,7 @@ from tfcompress.train.cache import WeightCache
 from tfcompress.train.scope import SubstituteScope, full_precision
 from tfcompress.train.steps import AdvancingModel
 from tfcompress.train.targets import Target, find_variables
-from tfcompress.train.transform import Transform, update_masks
+from tfcompress.train.techniques.transform import Transform, update_masks
 
 __all__ = ["Compressed"]
 

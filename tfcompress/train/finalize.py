@@ -13,8 +13,7 @@ from tfcompress.train.apply import copy_model
 from tfcompress.train.compressed import Compressed
 from tfcompress.train.distiller import Distiller
 from tfcompress.train.targets import Target, find_variables
-from tfcompress.train.transform import Transform, expected_zeros
-from tfcompress.weights import max_code
+from tfcompress.train.techniques.transform import Transform, expected_zeros
 
 __all__ = ["Finalized", "finalize"]
 
@@ -72,8 +71,8 @@ def _promise(transform: Transform, weight: np.ndarray, step: int) -> Promise:
         variable=target.variable,
         shape=tuple(weight.shape[axis] for axis in (*target.channel_axes, *rest)),
         sparsity=target.sparsity.target if target.sparsity else None,
-        num_centroids=target.codebook.num_centroids if target.codebook else None,
-        num_bits=target.quantization.num_bits if target.quantization else None,
+        num_centroids=_centroids(target),
+        num_bits=_num_bits(target),
         zeros=zeros,
         levels=levels,
         granularity=granularity,
@@ -97,8 +96,8 @@ def _check(promise: Promise, target: Target, weight: np.ndarray, step: int) -> N
                 "Train to the end of the schedule, or give `apply` the total_steps that you train",
             )
     most = min(
-        target.codebook.num_centroids if target.codebook else weight.size,
-        2 * max_code(target.quantization.num_bits) + 1 if target.quantization else weight.size,
+        _centroids(target) or weight.size,
+        target.quantization.levels + _added_zero(target) if target.quantization else weight.size,
     )
     if promise.levels > most:
         raise BrokenPromiseError(
@@ -107,10 +106,27 @@ def _check(promise: Promise, target: Target, weight: np.ndarray, step: int) -> N
 
 
 def _granularity(target: Target) -> str:
-    quantization = target.quantization
-    if quantization is None or target.codebook is not None or quantization.granularity == "tensor":
-        return "tensor"
-    return "channel"
+    if target.codebook is not None:
+        return target.codebook.granularity
+    return "tensor" if target.quantization is None else target.quantization.scale_granularity
+
+
+def _added_zero(target: Target) -> int:
+    """1 where pruning adds the level 0 to levels without it, else 0."""
+    if target.sparsity is None:
+        return 0
+    if target.codebook is not None and target.codebook.values is not None:
+        return int(0.0 not in target.codebook.values)
+    return int(target.quantization is not None and target.quantization.scheme == "binary")
+
+
+def _centroids(target: Target) -> int | None:
+    return None if target.codebook is None else target.codebook.size + _added_zero(target)
+
+
+def _num_bits(target: Target) -> int | None:
+    """Bits of one code; a sparse binary weight has three levels."""
+    return None if target.quantization is None else target.quantization.num_bits + _added_zero(target)
 
 
 def _levels(weight: np.ndarray, channel_axes: tuple[int, ...]) -> int:

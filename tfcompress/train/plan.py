@@ -27,7 +27,7 @@ class PlanRow:
         shape: Its shape.
         parameters: Number of weights.
         sparsity: Asked fraction of zeros, or None.
-        num_centroids: Asked number of shared values, or None.
+        num_centroids: Asked number of shared values, learned or given, or None.
         num_bits: Asked bit width, or None.
         reason: Why the variable is left alone or refused; empty when it is compressed.
         refused: Whether the recipe asks for something that this variable can not have; `apply`
@@ -131,7 +131,7 @@ def _row(item: Found, rule: Rule | None) -> PlanRow:
     refusal = _refusal(item, rule, shape)
     asked = {
         "sparsity": rule.sparsity.target if rule.sparsity else None,
-        "num_centroids": rule.codebook.num_centroids if rule.codebook else None,
+        "num_centroids": rule.codebook.size if rule.codebook else None,
         "num_bits": rule.quantization.num_bits if rule.quantization else None,
     }
     return PlanRow(**{**asdict(row), **asked, "reason": refusal or "", "refused": refusal is not None})
@@ -140,7 +140,7 @@ def _row(item: Found, rule: Rule | None) -> PlanRow:
 def _refusal(item: Found, rule: Rule, shape: tuple[int, ...]) -> str | None:
     if getattr(item.layer, "_remat_mode", None) is not None:
         return "keras.remat lets no gradient reach a compressed weight"
-    if rule.codebook is not None and rule.codebook.num_centroids > math.prod(shape):
+    if rule.codebook is not None and (rule.codebook.num_centroids or 0) > math.prod(shape):
         return "more centroids than weights"
     if rule.sparsity is None:
         return None

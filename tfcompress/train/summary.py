@@ -31,7 +31,7 @@ def summary(model: keras.Model) -> str:
             target, weight = transform.target, transform.value()
             num_bits = 32
             if target.codebook is not None:
-                num_bits = math.ceil(math.log2(target.codebook.num_centroids))
+                num_bits = math.ceil(math.log2(target.codebook.size))
             elif target.quantization is not None:
                 num_bits = target.quantization.num_bits
             nonzero = int(np.count_nonzero(weight))

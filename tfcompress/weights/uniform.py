@@ -6,6 +6,8 @@ import math
 
 import tensorflow as tf
 
+from tfcompress.weights.straight_through import straight_through
+
 __all__ = ["lsq_quantize", "lsq_scale", "max_code", "quantize_codes", "ste_quantize"]
 
 
@@ -33,11 +35,6 @@ def quantize_codes(weight: tf.Tensor, scale: tf.Tensor, num_bits: int) -> tf.Ten
     return tf.clip_by_value(tf.round(weight / scale), -q, q)
 
 
-@tf.custom_gradient
-def _scale_times(codes: tf.Tensor, scale: tf.Tensor, weight: tf.Tensor) -> tuple:
-    return scale * codes, lambda upstream: (None, None, upstream)
-
-
 def ste_quantize(weight: tf.Tensor, scale: tf.Tensor, num_bits: int) -> tf.Tensor:
     """Quantizes with the straight-through estimator (Bengio et al., 2013).
 
@@ -53,7 +50,7 @@ def ste_quantize(weight: tf.Tensor, scale: tf.Tensor, num_bits: int) -> tf.Tenso
     Returns:
         The quantized weight, float32.
     """
-    return _scale_times(quantize_codes(tf.stop_gradient(weight), scale, num_bits), tf.stop_gradient(scale), weight)
+    return straight_through(weight, scale * quantize_codes(weight, scale, num_bits))
 
 
 def lsq_scale(origin: tf.Tensor, log_ratio: tf.Tensor) -> tf.Tensor:

@@ -1,0 +1,167 @@
+"""State and forward maths of one compressed variable: `w_hat = quantize(codebook(mask * w))`."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from tfcompress.recipe import Quantization, Sparsity
+from tfcompress.train.scope import full_precision
+from tfcompress.train.targets import Target
+from tfcompress.train.techniques import tfmot
+from tfcompress.train.techniques.quantizing import Make, Quantizer, Read, make_quantizer
+from tfcompress.train.techniques.sharing import FixedValues, LearnedValues
+from tfcompress.weights import kept_count
+
+__all__ = ["Transform", "expected_zeros", "update_masks"]
+
+
+class Transform:
+    """The compression of one variable.
+
+    The forward value is a pure function of the variable and of the state kept here. The state
+    changes in `advance` only, once per optimizer update, never in a forward pass.
+
+    Args:
+        variable: The shadow weight.
+        target: What is asked.
+        make: Makes a state variable of the owner: (name, shape, initial value, trainable) -> variable.
+    """
+
+    def __init__(self, variable: keras.Variable, target: Target, make: Make) -> None:
+        self.variable, self.target = variable, target
+        self._shape = tuple(int(size) for size in variable.shape)
+        self.mask = self.threshold = self.schedule = None
+        if target.sparsity is not None:
+            assert target.sparsity.schedule is not None
+            self.schedule = tfmot.rebuild_schedule(target.sparsity.schedule)
+            self.mask = make("mask", self._shape, 1.0)
+            self.threshold = make("threshold", (), 0.0)
+        self.coder = self._make_coder(make)
+
+    def _make_coder(self, make: Make) -> FixedValues | LearnedValues | Quantizer | None:
+        """What gives the weight its few values: shared values (quantized themselves if asked), or a quantizer."""
+        codebook, quantization = self.target.codebook, self.target.quantization
+        rest = [axis for axis in range(len(self._shape)) if axis not in self.target.channel_axes]
+        if codebook is not None and codebook.values is not None:
+            return FixedValues(codebook)
+
+        def quantizer(axes: list[int], shape: tuple[int, ...]) -> Quantizer:
+            assert quantization is not None
+            return make_quantizer(quantization, axes, shape, make)
+
+        if codebook is not None:
+            inner = None if quantization is None else quantizer
+            return LearnedValues(codebook, self.target.sparsity is not None, rest, inner, make)
+        if quantization is None:
+            return None
+        axes = self._scale_axes(quantization, rest)
+        return quantizer(axes, tuple(1 if axis in axes else size for axis, size in enumerate(self._shape)))
+
+    def _scale_axes(self, quantization: Quantization, rest: list[int]) -> list[int]:
+        return list(range(len(self._shape))) if quantization.scale_granularity == "tensor" else rest
+
+    @property
+    def trained(self) -> list[keras.Variable]:
+        """State that the optimizer trains: centroids, learned scales and magnitudes."""
+        return [] if self.coder is None else self.coder.trained
+
+    @property
+    def state(self) -> dict[str, keras.Variable]:
+        """All state variables by name."""
+        found = {} if self.mask is None else {"mask": self.mask, "threshold": self.threshold}
+        for technique in ("codebook", "quantization"):
+            found |= self.state_of(technique)
+        return found
+
+    def state_of(self, technique: str) -> dict[str, keras.Variable]:
+        """State variables of the "codebook" or of the "quantization", by name."""
+        of_codebook = {} if self.target.codebook is None or self.coder is None else self.coder.state
+        if technique == "codebook":
+            return of_codebook
+        quantizer = getattr(self.coder, "quantizer", None) if self.target.codebook is not None else self.coder
+        return {} if quantizer is None else quantizer.state
+
+    def compute(self, weight: tf.Tensor, *trained: tf.Tensor) -> tf.Tensor:
+        """The compressed weight.
+
+        Args:
+            weight: The shadow weight, float32.
+            *trained: Values of `trained`; the variables themselves by default.
+
+        Returns:
+            w_hat, float32, differentiable in all arguments.
+        """
+        values = dict(zip((id(variable) for variable in self.trained), trained, strict=False))
+        read: Read = lambda variable: values.get(id(variable), variable.value)  # noqa: E731
+        mask = self._mask_or_ones(weight)
+        if self.mask is not None:
+            weight = weight * mask
+        if self.coder is None:
+            return weight
+        coded = self.coder.compute(weight, mask, read)
+        return coded if self.mask is None else coded * mask
+
+    def _mask_or_ones(self, weight: tf.Tensor) -> tf.Tensor:
+        return tf.ones_like(weight) if self.mask is None else tf.convert_to_tensor(self.mask.value)
+
+    def start(self) -> None:
+        """Fills scales and centroids from the masked weight as it is before training."""
+        if self.coder is not None:
+            weight = full_precision(self.variable)
+            mask = self._mask_or_ones(weight)
+            self.coder.start(weight * mask, mask)
+
+    def advance(self, step: tf.Tensor, updated: tf.Tensor) -> None:
+        """Lets the state follow the weights after one optimizer update.
+
+        Args:
+            step: Number of updates done, this one included.
+            updated: Boolean; false when the optimizer only accumulated gradients.
+        """
+        if self.coder is None:
+            return
+        weight = full_precision(self.variable)
+        mask = self._mask_or_ones(weight)
+        weight = weight * mask
+        if isinstance(self.coder, LearnedValues) and self.schedule is not None and not self.target.mask_frozen:
+            self.coder.follow_mask(weight, mask, self.schedule(step)[0])
+        self.coder.advance(weight, mask, updated)
+
+    def value(self) -> np.ndarray:
+        """w_hat as an array."""
+        return self.compute(full_precision(self.variable)).numpy()
+
+
+def update_masks(transforms: Sequence[Transform], step: tf.Tensor) -> None:
+    """Lets the schedules choose new masks at this step, where they are not frozen.
+
+    Args:
+        transforms: All compressed variables of a model.
+        step: Number of optimizer updates done.
+    """
+    groups: dict[str, list[Transform]] = {}
+    for transform in transforms:
+        if transform.target.sparsity is not None and not transform.target.mask_frozen:
+            groups.setdefault(transform.target.sparsity.model_dump_json(), []).append(transform)
+    for group in groups.values():
+        variables = [(t.variable._value, t.state["mask"]._value, t.state["threshold"]._value) for t in group]
+        sparsity = group[0].target.sparsity
+        assert sparsity is not None and group[0].schedule is not None
+        tfmot.update_masks(variables, step, sparsity, group[0].schedule)
+
+
+def expected_zeros(sparsity: Sparsity, shape: tuple[int, ...]) -> int:
+    """Zeros that a finished mask has at least.
+
+    Args:
+        sparsity: What was asked.
+        shape: The weight's shape.
+    """
+    area = math.prod(sparsity.block or (1, 1))
+    blocks = math.prod(shape) // area
+    return area * (blocks - kept_count(blocks, sparsity.target))
