@@ -1,13 +1,17 @@
+import dataclasses
+import importlib
 import json
 
+import keras
 import numpy as np
 import pytest
-from grid_models import promise_of
+from grid_models import Converted, compress_by_hand, promise_of
+from keras import layers
 
-from tfcompress.codec import Codes, encode
-from tfcompress.convert import audit, pack
-from tfcompress.convert.audit import _shared_levels
+from tfcompress.codec import Codes, encode, read
+from tfcompress.convert import audit, pack, to_float_tflite
 from tfcompress.convert.graph import add_constant, load, save
+from tfcompress.convert.shipped import shared_levels
 from tfcompress.errors import PayloadError
 
 
@@ -86,4 +90,82 @@ def test_shared_levels_count_below_the_channels_signs():
     symbols = np.array([[1, 2, 5, 5], [3, 2, 3, 2], [4, 2, 1, 5]], np.uint8)
     codes = Codes(symbols, 3, np.ones(3, np.float32), 0, codebook)
     # {-1, 0, 3}, {1, 0} which is {-1, 0} mirrored, and {2, 0, -1, 3}.
-    assert encode(codes) and _shared_levels(codes) == 4
+    assert encode(codes) and shared_levels(codes) == 4
+
+
+@pytest.fixture(scope="module")
+def folded():
+    """Three convolutions of one shape, each folded into a BatchNorm with negative and zero gammas."""
+    keras.utils.set_random_seed(9)
+    image = x = layers.Input((9, 9, 8))
+    for name in ("one", "two", "three"):
+        x = layers.BatchNormalization(name=f"{name}_bn")(layers.Conv2D(8, 3, padding="same", name=name)(x))
+        x = layers.ReLU()(x)
+    model = keras.Model(image, layers.Dense(6, name="out")(layers.GlobalAveragePooling2D()(x)))
+    promises = compress_by_hand(model)
+    for name, gamma in (("one", [0, -1, 1, 2, 0, -0.5, 1, 1]), ("two", [0] * 8), ("three", [-1, 1, 0, 1, 1, 1, 1, -3])):
+        model.get_layer(f"{name}_bn").gamma.assign(np.array(gamma, np.float32))
+    float_file = to_float_tflite(model)
+    return Converted(model, promises, float_file, pack(float_file))
+
+
+def test_gammas_that_are_zero_or_negative_hide_no_weight(folded):
+    for promises in (folded.promises, folded.promises[:1] + folded.promises[2:]):
+        verdict = audit(folded.packed, promises)
+        assert verdict.passed, verdict.failures
+        expected = {"one/kernel": 2, "two/kernel": 8, "three/kernel": 1, "out/kernel": 0}
+        assert {row.variable: row.zeroed_channels for row in verdict.rows} == {
+            each.variable: expected[each.variable] for each in promises
+        }
+        assert sum("gamma 0" in note for note in verdict.notes) == len(promises) - 1
+
+
+def test_zeroed_channels_excuse_neither_levels_nor_bits_nor_other_zeros(folded):
+    first, *others = folded.promises
+    for changes, fault in (
+        ({"num_bits": 2}, "codes of"),
+        ({"levels": 3}, "levels, 3 promised"),
+        ({"zeros": 0}, "no weight of shape"),  # more zeros than the zeroed channels explain
+        ({"zeros": 576}, "no weight of shape"),
+    ):
+        verdict = audit(folded.packed, [first.model_copy(update=changes), *others])
+        assert not verdict.passed
+        assert any(fault in failure for failure in verdict.failures)
+
+
+def test_weights_that_became_equal_keep_a_promise_each():
+    dense = [layers.Dense(20, use_bias=False, name=name) for name in ("first", "second")]
+    model = keras.Sequential([layers.Input((20,)), *dense])
+    promises = compress_by_hand(model)
+    dense[1].kernel.assign(dense[0].kernel)
+    promises = (promises[0], promises[0].model_copy(update={"layer": "second", "variable": "second/kernel"}))
+    packed = pack(to_float_tflite(model))
+    assert packed.count(b"TFCW") == 1
+    assert audit(packed, promises).passed
+    assert not audit(packed, (*promises, promises[0])).passed
+
+
+def test_decoders_that_disagree_are_told(mlp, monkeypatch):
+    module = importlib.import_module("tfcompress.convert.audit")
+
+    def other(payload, *, reference=False):
+        held = read(payload, reference=reference)
+        if not reference:
+            return held
+        symbols = held.weight.symbols.copy()
+        symbols.flat[7] ^= 1
+        return dataclasses.replace(held, weight=dataclasses.replace(held.weight, symbols=symbols))
+
+    monkeypatch.setattr(module, "read", other)
+    with pytest.raises(PayloadError, match="must decode a payload alike"):
+        audit(mlp.packed)
+
+
+def test_a_weight_too_large_for_the_slow_decoder_is_named(mlp, monkeypatch):
+    module = importlib.import_module("tfcompress.convert.audit")
+    monkeypatch.setattr(module, "REFERENCE_CODES", 2000)
+    monkeypatch.setattr(module, "read", lambda payload, *, reference=False: read(payload))
+    verdict = audit(mlp.packed, mlp.promises)
+    assert verdict.passed
+    assert [note.split(" was decoded")[0] for note in verdict.notes] == ["a payload of shape (64, 40)"]
+    assert verdict.to_json()["notes"] == list(verdict.notes)
