@@ -12,7 +12,7 @@ from tfcompress.codec.codes import DTYPES, MAX_CODES, MAX_RANK, WIDTHS
 from tfcompress.codec.crc32c import crc32c
 from tfcompress.errors import PayloadError
 
-__all__ = ["CODERS", "MAGIC", "REMEDY", "ZEROS", "Header", "Reader", "assemble", "read_header"]
+__all__ = ["CODERS", "MAGIC", "REMEDY", "ZEROS", "Header", "Reader", "assemble", "read_header", "uvarint"]
 
 MAGIC = b"TFCW"
 VERSION = 1
@@ -105,7 +105,7 @@ class Header:
         if self.zeros in ("run_length", "blocks", "n_of_m"):
             numbers += [self.zeros_a, self.zeros_b]
         numbers += [self.side_size, self.codes_size]
-        return b"".join([fixed, _uvarint(length).ljust(length_width), *map(_uvarint, numbers)])
+        return b"".join([fixed, uvarint(length).ljust(length_width), *map(uvarint, numbers)])
 
 
 def _within(field: str, value: int, low: int, high: int) -> None:
@@ -114,7 +114,8 @@ def _within(field: str, value: int, low: int, high: int) -> None:
         raise PayloadError(rule, f"{field}={value}", REMEDY)
 
 
-def _uvarint(number: int) -> bytes:
+def uvarint(number: int) -> bytes:
+    """`number` as unsigned LEB128, in its shortest form."""
     out = bytearray()
     while number >= 0x80:
         out.append(number & 0x7F | 0x80)
@@ -128,7 +129,7 @@ def assemble(header: Header, body: bytes) -> bytes:
     # The length counts itself, so its own width is found by trying.
     for width in range(1, 10):
         length = -(-(8 + len(header.pack(width, 0)) + len(body)) // 4) * 4
-        if len(_uvarint(length)) == width:
+        if len(uvarint(length)) == width:
             break
     checked = (header.pack(width, length) + body).ljust(length - 8, b"\0")
     return MAGIC + struct.pack("<I", crc32c(checked)) + checked

@@ -1,12 +1,14 @@
-"""Adaptive binary range coder of symbols (FORMAT.md, section 3).
+"""Adaptive binary range coder of symbols (FORMAT.md, sections 5.1 and 5.2).
 
 A range coder (Martin, 1979) as in LZMA, over a model that first says whether a symbol is the zero
-symbol, in the context of its neighbours, and then which of the others it is, along a binary tree.
+symbol, in the context of its neighbours or of its group of n:m zeros, and then which of the others it
+is, along a binary tree. Blocks of zeros take one bit each.
 """
 
 from __future__ import annotations
 
-from itertools import chain, repeat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,36 +18,96 @@ __all__ = ["decode_symbols", "encode_symbols"]
 
 RATES = [131072 // (2 * seen + 3) for seen in range(256)]
 CHUNK = 1 << 16  # symbols whose bits are laid out at once; bounds the memory, not the format
-NUM_CONTEXTS = 8
+ZERO, BLOCK, TREE = 0, 32, 36  # the first model of each kind
 
 
-def _contexts(symbols: np.ndarray, zero_symbol: int, row: int) -> np.ndarray:
-    """`nz(i-1) + 2 nz(i-2) + 4 nz(i-row)` for every i; before the first symbol nz is 1."""
-    pad = max(row, 2)
-    nonzero = np.ones(pad + symbols.size, np.uint8)
-    nonzero[pad:] = symbols != zero_symbol
-    shifted = [nonzero[pad - back : pad - back + symbols.size] for back in (1, 2, row)]
-    return shifted[0] + 2 * shifted[1] + 4 * shifted[2]
+@dataclass(frozen=True)
+class _Model:
+    """What encoder and decoder agree on; the fields are the arguments of `encode_symbols`."""
+
+    num_bits: int
+    zero_symbol: int | None
+    row: int
+    zeros: str
+    a: int
+    b: int
+
+    @property
+    def size(self) -> int:
+        """Number of one-bit models."""
+        return TREE + (1 << self.num_bits)
+
+    @property
+    def unit(self) -> int:
+        """Number of symbols that are coded together."""
+        return {"blocks": self.a, "n_of_m": self.b}.get(self.zeros, 1)
+
+    @property
+    def sibling(self) -> int:
+        """The last node on the way to the zero symbol: its bit is known. -1 without one."""
+        return -1 if self.zero_symbol is None else ((1 << self.num_bits) + self.zero_symbol) >> 1
 
 
-def _tokens(symbols: np.ndarray, num_bits: int, zero_symbol: int | None, contexts: np.ndarray | None) -> list[int]:
-    """The bits to code, in order, as `2 * model + bit`; models are 8 contexts, then the tree."""
-    values = symbols.astype(np.int32)
-    tokens = np.empty((values.size, num_bits + 1), np.int32)
+def _back(flags: np.ndarray, part: slice, back: int) -> np.ndarray:
+    """`flags[i - back]` for every i of `part`; 1 before the first."""
+    before = np.ones(min(max(back - part.start, 0), part.stop - part.start), np.uint8)
+    return np.concatenate([before, flags[max(part.start - back, 0) : max(part.stop - back, 0)]])
+
+
+def _zero_bits(model: _Model, nonzero: np.ndarray, part: slice) -> tuple[np.ndarray, np.ndarray]:
+    """The model of each symbol's zero bit in `part`, and whether that bit is coded at all."""
+    if model.zeros == "n_of_m":
+        groups = nonzero[part].reshape(-1, model.b)
+        before = (np.cumsum(groups, axis=1, dtype=np.uint8) - groups).reshape(-1)
+        return ZERO + before, before < model.a
+    models = ZERO + _back(nonzero, part, 1) + 2 * _back(nonzero, part, 2) + 4 * _back(nonzero, part, model.row)
+    if model.zeros == "dense":
+        return models, np.ones(models.size, bool)
+    return models, np.repeat(nonzero[part].reshape(-1, model.a).any(axis=1), model.a)
+
+
+def _block_bits(model: _Model, nonzero: np.ndarray) -> np.ndarray:
+    """The token of each block."""
+    written = np.asarray(nonzero.reshape(-1, model.a).any(axis=1), np.uint8)
+    everything = slice(0, written.size)
+    models = BLOCK + _back(written, everything, 1) + 2 * _back(written, everything, model.row // model.a)
+    tokens: np.ndarray = 2 * models.astype(np.int32) + written
+    return tokens
+
+
+def _tokens(model: _Model, symbols: np.ndarray) -> Iterator[list[int]]:
+    """The bits to code, in order, as `2 * model + bit`."""
+    chunk = max(CHUNK // model.unit, 1) * model.unit
+    if model.zero_symbol is not None:
+        nonzero = (symbols != model.zero_symbol).astype(np.uint8)
+        block_tokens = _block_bits(model, nonzero) if model.zeros == "blocks" else None
+    for start in range(0, symbols.size, chunk):
+        part = slice(start, min(start + chunk, symbols.size))
+        tokens, coded = _tree_bits(model, symbols[part].astype(np.int32))
+        if model.zero_symbol is not None:
+            models, coded[:, 1] = _zero_bits(model, nonzero, part)
+            tokens[:, 1] = 2 * models.astype(np.int32) + nonzero[part]
+            if block_tokens is not None:
+                tokens[:: model.a, 0] = block_tokens[start // model.a : part.stop // model.a]
+                coded[:: model.a, 0] = True
+        flat: list[int] = tokens[coded].tolist()
+        yield flat
+
+
+def _tree_bits(model: _Model, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens, and which of them are coded: [n, block bit, zero bit, bits of the tree]; the first two are free."""
+    num_bits = model.num_bits
+    tokens = np.zeros((values.size, num_bits + 2), np.int32)
     coded = np.ones(tokens.shape, bool)
+    coded[:, :2] = False
     for depth in range(num_bits):
         node = (1 << depth) | (values >> (num_bits - depth))
         bit = (values >> (num_bits - 1 - depth)) & 1
-        tokens[:, depth + 1] = 2 * (NUM_CONTEXTS + node) + bit
-    if contexts is None or zero_symbol is None:
-        coded[:, 0] = False
-    else:
-        tokens[:, 0] = 2 * contexts.astype(np.int32) + (values != zero_symbol)
-        coded[:, 1:] = (values != zero_symbol)[:, None]
-        sibling = ((1 << num_bits) + zero_symbol) >> 1
-        coded[:, num_bits] &= ((1 << num_bits) + values) >> 1 != sibling
-    flat: list[int] = tokens[coded].tolist()
-    return flat
+        tokens[:, depth + 2] = 2 * (TREE + node) + bit
+    if model.zero_symbol is not None:
+        coded[:, 2:] = (values != model.zero_symbol)[:, None]
+        coded[:, -1] &= ((1 << num_bits) + values) >> 1 != model.sibling
+    return tokens, coded
 
 
 class _Encoder:
@@ -103,7 +165,15 @@ def _carry(out: bytearray) -> None:
     out[index] += 1
 
 
-def encode_symbols(symbols: np.ndarray, num_bits: int, zero_symbol: int | None, row: int) -> bytes:
+def encode_symbols(
+    symbols: np.ndarray,
+    num_bits: int,
+    zero_symbol: int | None,
+    row: int,
+    zeros: str = "dense",
+    a: int = 0,
+    b: int = 0,
+) -> bytes:
     """Codes symbols as the shortest byte string that decodes to them.
 
     Args:
@@ -111,12 +181,14 @@ def encode_symbols(symbols: np.ndarray, num_bits: int, zero_symbol: int | None, 
         num_bits: 1 to 8.
         zero_symbol: The symbol of a zero weight, or None.
         row: Number of symbols per index of the first axis, ≥ 1.
+        zeros: "dense", "blocks" of `a` symbols, or "n_of_m": at most `a` of `b` symbols are not zero.
+        a: See `zeros`; divides `row` for blocks.
+        b: See `zeros`; divides `row`.
     """
-    contexts = None if zero_symbol is None else _contexts(symbols, zero_symbol, row)
-    encoder = _Encoder(NUM_CONTEXTS + (1 << num_bits))
-    for start in range(0, symbols.size, CHUNK):
-        part = slice(start, start + CHUNK)
-        encoder.code(_tokens(symbols[part], num_bits, zero_symbol, None if contexts is None else contexts[part]))
+    model = _Model(num_bits, zero_symbol, row, zeros, a, b)
+    encoder = _Encoder(model.size)
+    for tokens in _tokens(model, symbols):
+        encoder.code(tokens)
     return encoder.finish()
 
 
@@ -124,11 +196,10 @@ class _Decoder:
     """Mirror of `_Encoder`: yields bits instead of taking them."""
 
     def __init__(self, data: bytes, num_models: int) -> None:
-        self.next_byte = chain(data, repeat(0)).__next__
+        self.data = data + bytes(4)
+        self.at = 4
         self.range = 0xFFFFFFFF
-        self.code = 0
-        for _ in range(4):
-            self.code = self.code << 8 | self.next_byte()
+        self.code = int.from_bytes(self.data[:4], "big")
         self.probability = [32768] * num_models
         self.seen = [0] * num_models
 
@@ -150,40 +221,81 @@ class _Decoder:
             self.seen[model] = count + 1
         while range_ < 0x1000000:
             range_ <<= 8
-            self.code = self.code << 8 | self.next_byte()
+            self.code <<= 8
+            if self.at < len(self.data):
+                self.code |= self.data[self.at]
+                self.at += 1
         self.range = range_
         return bit
 
+    def ended(self) -> bool:
+        """Whether every further bit is 0."""
+        return not self.code and self.at == len(self.data)
 
-def decode_symbols(data: bytes, count: int, num_bits: int, zero_symbol: int | None, row: int) -> np.ndarray:
+
+def decode_symbols(
+    data: bytes,
+    count: int,
+    num_bits: int,
+    zero_symbol: int | None,
+    row: int,
+    zeros: str = "dense",
+    a: int = 0,
+    b: int = 0,
+) -> np.ndarray:
     """Decodes what `encode_symbols` coded.
 
     Returns:
         uint8, shape [count].
 
     Raises:
-        PayloadError: The section ends in a zero byte, which an encoder never writes.
+        PayloadError: The section ends in a zero byte, which an encoder never writes, or a block that
+            is said to have a nonzero symbol has none.
     """
     if data.endswith(b"\0"):
         raise PayloadError("an entropy-coded section must not end in a zero byte", f"codes_size={len(data)}")
-    bit = _Decoder(data, NUM_CONTEXTS + (1 << num_bits)).bit
-    symbols = bytearray(count)
-    leaf = 1 << num_bits
-    pad = max(row, 2)
-    nonzero = bytearray(b"\1") * (pad + count)
-    sibling = -1 if zero_symbol is None else (leaf + zero_symbol) >> 1
-    for i in range(count):
-        if zero_symbol is not None:
-            at = pad + i
-            if not bit(nonzero[at - 1] + 2 * nonzero[at - 2] + 4 * nonzero[at - row]):
-                nonzero[at] = 0
-                symbols[i] = zero_symbol
+    model = _Model(num_bits, zero_symbol, row, zeros, a, b)
+    decoder = _Decoder(data, model.size)
+    symbols = bytearray()
+    if zero_symbol is None:
+        while len(symbols) < count and not decoder.ended():
+            symbols.append(_tree_symbol(model, decoder.bit))
+    else:
+        _decode_sparse(model, decoder, symbols, count)
+    # Once every further bit is 0, the rest is zeros; or the first symbol, where none is zero.
+    rest = np.full(count - len(symbols), zero_symbol or 0, np.uint8)
+    return np.concatenate([np.frombuffer(symbols, np.uint8), rest])
+
+
+def _tree_symbol(model: _Model, bit: Callable[[int], int]) -> int:
+    node, leaf = 1, 1 << model.num_bits
+    while node < leaf:
+        node = 2 * node + (1 - (model.zero_symbol or 0) % 2 if node == model.sibling else bit(TREE + node))
+    return node - leaf
+
+
+def _decode_sparse(model: _Model, decoder: _Decoder, symbols: bytearray, count: int) -> None:
+    """Appends symbols until `count`, or until only zeros are left."""
+    bit, row, zero = decoder.bit, model.row, model.zero_symbol or 0
+    blocked, grouped = model.zeros == "blocks", model.zeros == "n_of_m"
+    nonzero, written = bytearray(b"\1\1"), bytearray()  # nonzero starts two symbols before the first
+    while len(symbols) < count and not decoder.ended():
+        if blocked:
+            above = written[-(row // model.a)] if len(symbols) >= row else 1
+            written.append(bit(BLOCK + (written[-1] if written else 1) + 2 * above))
+            if not written[-1]:
+                nonzero += bytes(model.a)
+                symbols += bytes([zero]) * model.a
                 continue
-        node = 1
-        while node < leaf:
-            if node == sibling:
-                node = 2 * node + 1 - (zero_symbol or 0) % 2
+        found = 0
+        for _ in range(model.unit):
+            if grouped:
+                flag = bit(ZERO + found) if found < model.a else 0
             else:
-                node = 2 * node + bit(NUM_CONTEXTS + node)
-        symbols[i] = node - leaf
-    return np.frombuffer(symbols, np.uint8)
+                above = nonzero[-row] if len(symbols) >= row else 1
+                flag = bit(ZERO + nonzero[-1] + 2 * nonzero[-2] + 4 * above)
+            nonzero.append(flag)
+            symbols.append(_tree_symbol(model, bit) if flag else zero)
+            found += flag
+        if blocked and not found:
+            raise PayloadError("a block that is written must have a nonzero symbol", f"{len(symbols)} symbols read")
