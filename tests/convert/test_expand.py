@@ -3,7 +3,7 @@ import pytest
 from grid_models import run
 
 from tfcompress.codec import decode
-from tfcompress.convert import expand, pack
+from tfcompress.convert import audit, expand, inspect, pack
 from tfcompress.convert.graph import constant, custom_name, load, save
 from tfcompress.convert.pack import payloads
 from tfcompress.errors import PayloadError
@@ -61,10 +61,20 @@ def test_a_flipped_bit_is_found(mlp):
         expand(bytes(damaged))
 
 
-@pytest.mark.parametrize("options", [[2, 0, 0], [1, 0], []])
-def test_options_of_another_version_are_refused(mlp, options):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ([2, 0, 0], "be of version 1. Received: version=2. Use a newer tfcompress"),
+        ([1, 0], "3 options of version 1"),
+        ([], "3 options of version 1"),
+        ([1, 2, 0], "activation=2"),
+        ([1, 0, 7], "keep_num_dims=7"),
+    ],
+)
+@pytest.mark.parametrize("function", [expand, inspect, audit])
+def test_options_that_cannot_be_are_refused(mlp, options, message, function):
     model = load(mlp.packed)
     operator = next(op for op in model.subgraphs[0].operators if custom_name(model, op))
     operator.customOptions = np.array(options, np.uint8)
-    with pytest.raises(PayloadError, match="options of version 1"):
-        expand(save(model))
+    with pytest.raises(PayloadError, match=f"TfcFullyConnected must .*{message}"):
+        function(save(model))

@@ -2,6 +2,7 @@
 
 from tfcompress.convert.audit import AuditResult, AuditRow, audit
 from tfcompress.convert.expand import expand
+from tfcompress.convert.graph import strip_names
 from tfcompress.convert.inspect import TensorInfo, inspect
 from tfcompress.convert.keras_to_tflite import to_float_tflite
 from tfcompress.convert.pack import pack
@@ -14,5 +15,6 @@ __all__ = [
     "expand",
     "inspect",
     "pack",
+    "strip_names",
     "to_float_tflite",
 ]

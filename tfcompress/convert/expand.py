@@ -1,16 +1,16 @@
-"""Expanding: custom ops become builtin ops with float weights again."""
+"""Expanding: custom ops become builtin ops with plain weights again."""
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
+import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress.codec import decode
-from tfcompress.convert.graph import add_constant, add_tensor, custom_name, load, opcode, save
+from tfcompress.codec import Payload, read
+from tfcompress.convert.custom_ops import EMBEDDING, check_op, options_of
+from tfcompress.convert.graph import add_constant, add_tensor, custom_name, load, opcode, save, stored
 from tfcompress.convert.pack import CONV_2D, DECODE, payloads
-from tfcompress.errors import PayloadError
 
 __all__ = ["expand"]
 
@@ -47,63 +47,75 @@ class _Expander:
 
     def __init__(self, model: Any) -> None:
         self.model = model
-        self._weights: dict[bytes, tuple[tuple[int, ...], int]] = {}
+        self._held: dict[bytes, Payload] = {}
+        self._weights: dict[tuple[bytes, int], int] = {}
         self._tensors: dict[tuple[int, bytes], int] = {}
 
     def expand(self, subgraph: Any, operator: Any, payload: bytes) -> None:
         """Expands one op; a TfcDecode itself is left for the caller to remove."""
-        name = custom_name(self.model, operator)
-        if payload not in self._weights:
-            weight = decode(payload).weight()
-            self._weights[payload] = (weight.shape, add_constant(self.model, weight.astype("<f4").tobytes()))
-        shape, buffer = self._weights[payload]
-        key = (id(subgraph), payload)
-        if name == DECODE:
+        if payload not in self._held:
+            self._held[payload] = read(payload)
+        held = self._held[payload]
+        check_op(self.model, subgraph, operator, held)
+        shape, key = held.weight.shape, (id(subgraph), payload)
+        if custom_name(self.model, operator) == DECODE:
             index = int(operator.outputs[0])
             tensor = subgraph.tensors[index]
+            tensor.buffer = self._buffer(payload, tensor.type)
             own = () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
-            _require(math.prod(own) == math.prod(shape), name, f"an output of {math.prod(shape)} elements", own)
-            tensor.buffer = buffer
-            if own == shape:
+            if own == shape and tensor.type == schema.TensorType.FLOAT32:
                 self._tensors.setdefault(key, index)
             return
         if key not in self._tensors:
-            self._tensors[key] = add_tensor(subgraph, shape, schema.TensorType.FLOAT32, buffer)
-        self._restore(subgraph, operator, shape, self._tensors[key])
+            float32 = schema.TensorType.FLOAT32
+            self._tensors[key] = add_tensor(subgraph, shape, float32, self._buffer(payload, float32))
+        self._restore(subgraph, operator, held, self._tensors[key])
 
-    def _restore(self, subgraph: Any, operator: Any, shape: tuple[int, ...], weight: int) -> None:
+    def _buffer(self, payload: bytes, type_: int) -> int:
+        """Number of the buffer that holds the decoded weight."""
+        if (payload, type_) not in self._weights:
+            values = self._held[payload].weight.tensor()
+            self._weights[payload, type_] = add_constant(self.model, stored(values, type_))
+        return self._weights[payload, type_]
+
+    def _restore(self, subgraph: Any, operator: Any, held: Payload, weight: int) -> None:
         name = custom_name(self.model, operator)
-        fields = [] if operator.customOptions is None else [int(field) for field in operator.customOptions]
-        if name == CONV_2D:
-            _require(len(fields) == 7 and fields[0] == 1, name, "7 options of version 1", fields)
-            _require(len(shape) == 4, name, "a weight of rank 4", shape)
-            builtin, version, options = Builtin.CONV_2D, 1, _conv_options(fields)
-            type_ = schema.BuiltinOptions.Conv2DOptions
+        fields = options_of(self.model, operator)
+        version = 1
+        if name == EMBEDDING:
+            builtin, options, type_ = Builtin.GATHER, schema.GatherOptionsT(), schema.BuiltinOptions.GatherOptions
+            operator.inputs = [weight, int(operator.inputs[0])]
         else:
-            _require(len(fields) == 3 and fields[0] == 1, name, "3 options of version 1", fields)
-            _require(len(shape) == 2, name, "a weight of rank 2", shape)
-            options = schema.FullyConnectedOptionsT()
-            options.fusedActivationFunction, options.keepNumDims = fields[1], bool(fields[2])
-            # keep_num_dims came with version 5 of the op.
-            builtin, version = Builtin.FULLY_CONNECTED, 5 if options.keepNumDims else 1
-            type_ = schema.BuiltinOptions.FullyConnectedOptions
-        bias = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
-        if bias < 0:
-            zeros = add_constant(self.model, bytes(4 * shape[0]))
-            bias = add_tensor(subgraph, [shape[0]], schema.TensorType.FLOAT32, zeros)
-        operator.inputs = [int(operator.inputs[0]), weight, bias]
+            operator.inputs = [int(operator.inputs[0]), weight, self._bias(subgraph, operator, held)]
+            if name == CONV_2D:
+                builtin, options = Builtin.CONV_2D, _conv_options(fields)
+                type_ = schema.BuiltinOptions.Conv2DOptions
+            else:
+                options = schema.FullyConnectedOptionsT()
+                options.fusedActivationFunction, options.keepNumDims = (
+                    fields["activation"],
+                    bool(fields["keep_num_dims"]),
+                )
+                builtin, type_ = Builtin.FULLY_CONNECTED, schema.BuiltinOptions.FullyConnectedOptions
+                version = 5 if options.keepNumDims else 1  # keep_num_dims came with version 5 of the op
         operator.opcodeIndex = opcode(self.model, builtin, version=version)
         operator.builtinOptions, operator.builtinOptionsType = options, type_
         operator.customOptions = None
 
+    def _bias(self, subgraph: Any, operator: Any, held: Payload) -> int:
+        """The tensor of the op's bias: its own input, the one inside the payload, or zeros."""
+        index = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
+        if index >= 0:
+            return index
+        outputs = held.weight.shape[0]
+        bias = np.zeros(outputs, np.float32) if held.bias is None else held.bias
+        buffer = add_constant(self.model, bias.astype("<f4").tobytes())
+        return add_tensor(subgraph, [outputs], schema.TensorType.FLOAT32, buffer)
 
-def _conv_options(fields: list[int]) -> Any:
+
+def _conv_options(fields: dict[str, int]) -> Any:
     options = schema.Conv2DOptionsT()
-    options.fusedActivationFunction, options.padding = fields[1:3]
-    options.strideH, options.strideW, options.dilationHFactor, options.dilationWFactor = fields[3:]
+    options.fusedActivationFunction, options.padding = fields["activation"], fields["padding"]
+    options.strideH, options.strideW = fields["stride_h"], fields["stride_w"]
+    options.dilationHFactor, options.dilationWFactor = fields["dilation_h"], fields["dilation_w"]
     return options
-
-
-def _require(good: bool, name: str | None, what: str, received: object) -> None:
-    if not good:
-        raise PayloadError(f"{name} must have {what}", f"{received}", "Pack the model anew")

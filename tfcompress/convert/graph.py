@@ -13,7 +13,18 @@ from ai_edge_litert import schema_py_generated as schema
 from tfcompress.convert.writer import IDENTIFIER, MAX_BYTES, save
 from tfcompress.errors import InvalidInputError
 
-__all__ = ["add_constant", "add_tensor", "constant", "custom_name", "load", "op_name", "opcode", "save", "stored"]
+__all__ = [
+    "add_constant",
+    "add_tensor",
+    "constant",
+    "custom_name",
+    "load",
+    "op_name",
+    "opcode",
+    "save",
+    "stored",
+    "strip_names",
+]
 
 DTYPES: dict[int, np.dtype[Any]] = {
     schema.TensorType.FLOAT32: np.dtype("<f4"),
@@ -214,3 +225,23 @@ def add_tensor(subgraph: Any, shape: Iterable[int], type_: int, buffer: int) -> 
     tensor.type, tensor.buffer = type_, buffer
     subgraph.tensors.append(tensor)
     return len(subgraph.tensors) - 1
+
+
+def strip_names(tflite: bytes) -> bytes:
+    """Drops signatures, the names of inputs, outputs and everything else, and metadata.
+
+    The file is then run by the indices of its inputs and outputs.
+
+    Args:
+        tflite: Bytes of a .tflite file, packed or not.
+
+    Raises:
+        InvalidInputError: The bytes are no undamaged .tflite file.
+    """
+    model = load(tflite)
+    model.description = model.signatureDefs = model.metadata = None
+    for subgraph in model.subgraphs:
+        subgraph.name = None
+        for tensor in subgraph.tensors:
+            tensor.name = None
+    return save(model)

@@ -18,7 +18,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.errors import InvalidInputError
 
-__all__ = ["IDENTIFIER", "MAX_BYTES", "save", "strip"]
+__all__ = ["IDENTIFIER", "MAX_BYTES", "save"]
 
 IDENTIFIER = b"TFL3"
 MAX_BYTES = 2**31  # offsets of a flatbuffer are signed 32-bit numbers
@@ -54,15 +54,6 @@ def save(model: Any) -> bytes:
             "the model must fit a .tflite file", " ".join(str(error).split()), "Convert it anew"
         ) from None
     return bytes(builder.Output())
-
-
-def strip(model: Any) -> None:
-    """Drops signatures, every name and the description, in place; what is left is run by index."""
-    model.description = model.signatureDefs = model.metadata = None
-    for subgraph in model.subgraphs:
-        subgraph.name = None
-        for tensor in subgraph.tensors:
-            tensor.name = None
 
 
 def _drop_defaults(model: Any, subgraph: Any, *, is_public: bool) -> None:
