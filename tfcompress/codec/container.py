@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
 
+from tfcompress.codec import range_coder, rans
 from tfcompress.codec.bitpack import pack_bits, packed_size, unpack_bits
+from tfcompress.codec.choice import candidates, plain_plan
 from tfcompress.codec.codes import Codes, check_codebook, check_scale, levels_of
 from tfcompress.codec.floats import Floats
 from tfcompress.codec.layout import REMEDY, Header, Reader, assemble, read_header
-from tfcompress.codec.range_coder import decode_symbols, encode_symbols
+from tfcompress.codec.zeros import DENSE, join, places, split
 from tfcompress.errors import PayloadError
 
 __all__ = ["Payload", "decode", "encode", "read"]
@@ -57,23 +60,54 @@ def encode(
     Raises:
         PayloadError: The bias does not fit the weight.
     """
-    symbols, num_bits, zero = _symbols_of(weight)
     header = _header(weight, bias)
-    plain = pack_bits(symbols, num_bits)
-    best, coder = plain, "plain"
-    if entropy_coded:
-        coded = encode_symbols(symbols, num_bits, zero, header.row)
-        if len(coded) < len(plain):
-            best, coder = coded, "adaptive"
-    header = replace(header, coder=coder, codes_size=len(best))
-    return assemble(header, b"".join([_numbers(weight, bias), best, _raw(weight)]))
+    alphabet = _alphabet(header, weight.codebook if isinstance(weight, Codes) else None)
+    symbols = (weight.symbols if isinstance(weight, Codes) else weight.exponents()).reshape(-1)
+    fields = (alphabet.num_bits, alphabet.size, alphabet.zero_symbol, weight.shape)
+    plans = candidates(symbols, *fields, smallest) if entropy_coded else [plain_plan(symbols, *fields)]
+    written = (
+        _write_sections(replace(header, coder=plan.coder, zeros=plan.zeros), symbols, alphabet) for plan in plans
+    )
+    header, side, codes = min(written, key=_cost)
+    return assemble(header, b"".join([_numbers(weight, bias), side, codes, _raw(weight)]))
 
 
-def _symbols_of(weight: Codes | Floats) -> tuple[np.ndarray, int, int | None]:
-    """The flat symbols, their width and the symbol of a zero."""
-    if isinstance(weight, Floats):
-        return weight.exponents().reshape(-1), 8, 0
-    return weight.symbols.reshape(-1), weight.num_bits, weight.zero_symbol
+@dataclass(frozen=True)
+class _Alphabet:
+    """The symbols that the coders see."""
+
+    num_bits: int
+    size: int
+    zero_symbol: int | None
+
+
+def _alphabet(header: Header, codebook: np.ndarray | None) -> _Alphabet:
+    if header.encoding == "float":
+        return _Alphabet(8, 256, 0)
+    levels = levels_of(header.encoding, header.num_bits, codebook)
+    zeros = np.flatnonzero(levels == 0)
+    return _Alphabet(header.num_bits, levels.size, int(zeros[0]) if zeros.size else None)
+
+
+def _write_sections(header: Header, symbols: np.ndarray, alphabet: _Alphabet) -> tuple[Header, bytes, bytes]:
+    """The header with the sizes of its sections, the side section and the codes."""
+    zero, zeros = alphabet.zero_symbol, header.zeros
+    side = b""
+    if header.coder == "adaptive":
+        fields = (alphabet.num_bits, zero, header.row, zeros.form, zeros.a, zeros.b)
+        codes = range_coder.encode_symbols(symbols, *fields)
+    else:
+        side, values = (b"", symbols) if zero is None else split(symbols, zero, zeros)
+        if header.coder == "rans":
+            codes = rans.encode_symbols(values, alphabet.size)
+        else:
+            codes = pack_bits(values, alphabet.num_bits)
+    return replace(header, side_size=len(side), codes_size=len(codes)), side, codes
+
+
+def _cost(written: tuple[Header, bytes, bytes]) -> int:
+    """Bytes that depend on the coder and the form of zeros."""
+    return len(written[0].pack(1, 0)) + len(written[1]) + len(written[2])
 
 
 def _header(weight: Codes | Floats, bias: np.ndarray | None) -> Header:
@@ -98,9 +132,7 @@ def _header(weight: Codes | Floats, bias: np.ndarray | None) -> Header:
         codebook_size=codebook_size,
         bias_size=0 if bias is None else bias.size,
         coder="plain",
-        zeros="dense",
-        zeros_a=0,
-        zeros_b=0,
+        zeros=DENSE,
         side_size=0,
         codes_size=0,
     )
@@ -140,26 +172,28 @@ def read(payload: bytes, *, reference: bool = False) -> Payload:
     """
     reader = Reader(payload)
     header = read_header(reader)
-    if header.coder == "rans" or header.zeros != "dense":
-        raise PayloadError("coder and zeros must be plain or adaptive, and dense", f"{header}", REMEDY)
+    _check_memory(header)
     scale = reader.floats(header.scale_count, "scales")
-    codebook = reader.floats(header.codebook_size, "codebook")
+    codebook = reader.floats(header.codebook_size, "codebook") if header.codebook_size else None
     bias = reader.floats(header.bias_size, "bias")
-    if scale.size:
+    if header.granularity:
         check_scale(scale, header.scale_count)
-    if codebook.size:
+    if codebook is not None:
         check_codebook(codebook, header.num_bits)
-    section = reader.take(header.codes_size, "codes")
-    symbols = _decode_section(header, section, codebook)
+    alphabet = _alphabet(header, codebook)
+    _check_sections(header, alphabet)
+    side, codes = reader.take(header.side_size, "side"), reader.take(header.codes_size, "codes")
+    symbols = _read_sections(header, side, codes, alphabet)
+    weight: Codes | Floats
     if header.encoding == "float":
-        weight: Codes | Floats = _floats(header, symbols, reader)
+        weight = _floats(header, symbols, reader)
     else:
         weight = Codes(
             symbols.reshape(header.shape),
             header.num_bits,
-            scale if scale.size else None,
+            scale if header.granularity else None,
             header.channel_axis,
-            codebook if codebook.size else None,
+            codebook,
             header.encoding,
             header.block,
             header.dtype,
@@ -169,25 +203,60 @@ def read(payload: bytes, *, reference: bool = False) -> Payload:
         weight=weight,
         bias=bias if bias.size else None,
         coder=header.coder,
-        zeros=header.zeros,
+        zeros=header.zeros.form,
         size=len(payload),
         codes_size=header.codes_size,
         side_size=header.side_size,
     )
 
 
-def _decode_section(header: Header, section: bytes, codebook: np.ndarray) -> np.ndarray:
-    zero: int | None = 0
-    if header.encoding == "float":
-        num_bits = 8
-    else:
-        num_bits = header.num_bits
-        levels = levels_of(header.encoding, num_bits, codebook if codebook.size else None)
-        zeros = np.flatnonzero(levels == 0)
-        zero = int(zeros[0]) if zeros.size else None
+def _check_memory(header: Header) -> None:
+    """A few bytes can stand for any number of zeros: refuses more weights than this machine can hold."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    if 5 * header.count > memory:
+        raise PayloadError("the weight must fit into this machine's memory", f"shape={header.shape}", REMEDY)
+
+
+def _check_sections(header: Header, alphabet: _Alphabet) -> None:
+    """Checks everything about the side and codes sections that follows from the header."""
+    zeros = header.zeros
+    zeros.check(header.row, alphabet.zero_symbol)
+    if header.coder == "adaptive" and zeros.form in ("bitmap", "run_length"):
+        raise PayloadError("adaptive coding must go with dense, blocks or n:m zeros", f"zeros={zeros.form}", REMEDY)
+    side_size = 0 if header.coder == "adaptive" else zeros.side_size(header.count)
+    if header.side_size != side_size:
+        raise PayloadError(
+            f"side_size must be {side_size} for these zeros", f"side_size={header.side_size}, {zeros}", REMEDY
+        )
+    if header.coder == "plain" and zeros.form == "dense":
+        _check_plain_size(header, header.count, alphabet)
+
+
+def _check_plain_size(header: Header, values: int, alphabet: _Alphabet) -> None:
+    needed = packed_size(values, alphabet.num_bits)
+    if header.codes_size != needed:
+        raise PayloadError(
+            f"codes_size must be {needed} for {values} codes of {alphabet.num_bits} bits",
+            f"codes_size={header.codes_size}",
+            REMEDY,
+        )
+
+
+def _read_sections(header: Header, side: bytes, codes: bytes, alphabet: _Alphabet) -> np.ndarray:
+    """The flat symbols."""
+    zero, zeros, count = alphabet.zero_symbol, header.zeros, header.count
+    if header.coder == "adaptive":
+        fields = (alphabet.num_bits, zero, header.row, zeros.form, zeros.a, zeros.b)
+        return range_coder.decode_symbols(codes, count, *fields)
+    taken = None if zero is None or zeros.form == "dense" else places(side, count, zeros)
+    if taken is not None:
+        count = int(np.count_nonzero(taken))
     if header.coder == "plain":
-        return unpack_bits(section, header.count, num_bits)
-    return decode_symbols(section, header.count, num_bits, zero, header.row)
+        _check_plain_size(header, count, alphabet)
+        values = unpack_bits(codes, count, alphabet.num_bits)
+    else:
+        values = rans.decode_symbols(codes, count, alphabet.size)
+    return values if taken is None or zero is None else join(taken, values, zero, zeros)
 
 
 def _floats(header: Header, exponents: np.ndarray, reader: Reader) -> Floats:

@@ -10,14 +10,15 @@ import numpy as np
 
 from tfcompress.codec.codes import DTYPES, MAX_CODES, MAX_RANK, WIDTHS
 from tfcompress.codec.crc32c import crc32c
+from tfcompress.codec.zeros import NAMES, Zeros
 from tfcompress.errors import PayloadError
 
-__all__ = ["CODERS", "MAGIC", "REMEDY", "ZEROS", "Header", "Reader", "assemble", "read_header", "uvarint"]
+__all__ = ["CODERS", "MAGIC", "REMEDY", "Header", "Reader", "assemble", "read_header", "uvarint"]
 
 MAGIC = b"TFCW"
 VERSION = 1
 CODERS = ("plain", "adaptive", "rans")
-ZEROS = ("dense", "bitmap", "run_length", "blocks", "n_of_m")
+BARE = ("dense", "bitmap")  # forms of zeros without zeros_a and zeros_b
 ENCODINGS = (*WIDTHS, "float")  # their numbers start at 1
 ALL_WIDTHS = {**WIDTHS, "float": (9, 32)}
 REMEDY = "The file is damaged or not ours: fetch or pack it again"
@@ -39,9 +40,7 @@ class Header:
     codebook_size: int
     bias_size: int
     coder: str
-    zeros: str
-    zeros_a: int
-    zeros_b: int
+    zeros: Zeros
     side_size: int
     codes_size: int
 
@@ -99,11 +98,11 @@ class Header:
 
     def pack(self, length_width: int, length: int) -> bytes:
         """The bytes from the version on."""
-        form = CODERS.index(self.coder) | ZEROS.index(self.zeros) << 2 | DTYPES.index(self.dtype) << 5
+        form = CODERS.index(self.coder) | NAMES.index(self.zeros.form) << 2 | DTYPES.index(self.dtype) << 5
         fixed = bytes([VERSION, ENCODINGS.index(self.encoding) + 1, self.num_bits, form])
         numbers = [len(self.shape), *self.shape, self.granularity, self.block, self.codebook_size, self.bias_size]
-        if self.zeros in ("run_length", "blocks", "n_of_m"):
-            numbers += [self.zeros_a, self.zeros_b]
+        if self.zeros.form not in BARE:
+            numbers += [self.zeros.a, self.zeros.b]
         numbers += [self.side_size, self.codes_size]
         return b"".join([fixed, uvarint(length).ljust(length_width), *map(uvarint, numbers)])
 
@@ -206,7 +205,7 @@ def read_header(reader: Reader) -> Header:
         raise PayloadError("the payload's CRC must match its bytes", f"{actual:#010x} against {crc:#010x}", REMEDY)
     _within("encoding", encoding, 1, len(ENCODINGS))
     _within("coder (form, bits 0 and 1)", form & 3, 0, len(CODERS) - 1)
-    _within("zeros (form, bits 2 to 4)", form >> 2 & 7, 0, len(ZEROS) - 1)
+    _within("zeros (form, bits 2 to 4)", form >> 2 & 7, 0, len(NAMES) - 1)
     _within("form", form, 0, 127)
     return _read_fields(reader, ENCODINGS[encoding - 1], num_bits, form)
 
@@ -219,11 +218,9 @@ def _read_fields(reader: Reader, encoding: str, num_bits: int, form: int) -> Hea
     block = reader.uvarint("block", 0, MAX_CODES)
     codebook_size = reader.uvarint("codebook_size", 0, 256)
     bias_size = reader.uvarint("bias_size", 0, MAX_CODES)
-    zeros = ZEROS[form >> 2 & 7]
-    zeros_a = zeros_b = 0
-    if zeros in ("run_length", "blocks", "n_of_m"):
-        zeros_a = reader.uvarint("zeros_a", 1, MAX_CODES)
-        zeros_b = reader.uvarint("zeros_b", 0, MAX_CODES)
+    zeros = Zeros(NAMES[form >> 2 & 7])
+    if zeros.form not in BARE:
+        zeros = Zeros(zeros.form, reader.uvarint("zeros_a", 1, MAX_CODES), reader.uvarint("zeros_b", 0, MAX_CODES))
     return Header(
         encoding=encoding,
         num_bits=num_bits,
@@ -235,8 +232,6 @@ def _read_fields(reader: Reader, encoding: str, num_bits: int, form: int) -> Hea
         bias_size=bias_size,
         coder=CODERS[form & 3],
         zeros=zeros,
-        zeros_a=zeros_a,
-        zeros_b=zeros_b,
         side_size=reader.uvarint("side_size", 0, size),
         codes_size=reader.uvarint("codes_size", 0, size),
     )

@@ -11,7 +11,7 @@ import numpy as np
 from tfcompress.codec.layout import Reader, uvarint
 from tfcompress.errors import PayloadError
 
-__all__ = ["LANES", "TABLE_BITS", "decode_symbols", "encode_symbols", "frequencies_of"]
+__all__ = ["count_symbols", "decode_symbols", "encode_symbols", "estimate_size", "frequencies_of"]
 
 TABLE_BITS = 12
 TOTAL = 1 << TABLE_BITS
@@ -40,6 +40,21 @@ def frequencies_of(counts: np.ndarray) -> np.ndarray:
     return frequencies
 
 
+def estimate_size(counts: np.ndarray) -> float:
+    """Bytes of a section of values with these counts, within a few bytes.
+
+    Args:
+        counts: int64, one per symbol of the encoding.
+    """
+    if not counts.sum():
+        return 0.0
+    frequencies = frequencies_of(counts)
+    used = counts > 0
+    bits = float((counts[used] * (TABLE_BITS - np.log2(frequencies[used]))).sum())
+    # The states hold 16 bits of the values each, when they are full.
+    return float((frequencies > 127).sum()) + counts.size + max(4 * LANES, 2 * LANES + bits / 8)
+
+
 def encode_symbols(values: np.ndarray, alphabet: int) -> bytes:
     """Codes values with the table of their own frequencies.
 
@@ -52,7 +67,7 @@ def encode_symbols(values: np.ndarray, alphabet: int) -> bytes:
     """
     if not values.size:
         return b""
-    frequencies = frequencies_of(_counts(values, alphabet))
+    frequencies = frequencies_of(count_symbols(values, alphabet))
     starts = np.concatenate([[0], np.cumsum(frequencies)[:-1]])
     tables = (frequencies.astype(np.uint32), starts.astype(np.uint32))
     state = np.full(LANES, LOWEST, np.uint32)
@@ -65,7 +80,8 @@ def encode_symbols(values: np.ndarray, alphabet: int) -> bytes:
     return b"".join([table, state.astype("<u4").tobytes(), *reversed(parts)])
 
 
-def _counts(values: np.ndarray, alphabet: int) -> np.ndarray:
+def count_symbols(values: np.ndarray, alphabet: int) -> np.ndarray:
+    """How often each symbol occurs: int64, shape [alphabet]."""
     counts = np.zeros(alphabet, np.int64)
     for start in range(0, values.size, 1 << 20):
         counts += np.bincount(values[start : start + (1 << 20)], minlength=alphabet)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from tfcompress.codec.bitpack import pack_bits, packed_size, unpack_bits
 from tfcompress.errors import PayloadError
 
-__all__ = ["DENSE", "GROUPS", "NAMES", "Zeros", "join", "places", "split"]
+__all__ = ["DENSE", "GROUPS", "NAMES", "Zeros", "gaps_between", "join", "places", "split"]
 
 NAMES = ("dense", "bitmap", "run_length", "blocks", "n_of_m")  # in the order of their numbers in a payload
 GROUPS = (4, 8, 16, 32)
@@ -95,15 +96,27 @@ def split(symbols: np.ndarray, zero_symbol: int, zeros: Zeros) -> tuple[bytes, n
     return pack_bits(written.view(np.uint8), 1), symbols.reshape(-1, zeros.a)[written].reshape(-1)
 
 
+def gaps_between(nonzero: np.ndarray) -> Iterator[np.ndarray]:
+    """The number of zeros before each nonzero symbol, in parts."""
+    previous = -1
+    for start in range(0, nonzero.size, CHUNK):
+        at = np.flatnonzero(nonzero[start : start + CHUNK]) + start
+        if at.size:
+            yield np.diff(at, prepend=previous) - 1
+            previous = int(at[-1])
+
+
 def _entries(nonzero: np.ndarray, num_bits: int) -> np.ndarray:
     """Run-length entries: uint8, the zeros before each nonzero symbol, long runs in steps of 2^num_bits - 1."""
     longest = (1 << num_bits) - 1
-    gaps = np.diff(np.flatnonzero(nonzero), prepend=-1) - 1
-    full = gaps // longest
-    ends = np.cumsum(full + 1) - 1
-    entries = np.full(int(ends[-1]) + 1 if ends.size else 0, longest, np.uint8)
-    entries[ends] = gaps - full * longest
-    return entries
+    parts = [np.empty(0, np.uint8)]
+    for gaps in gaps_between(nonzero):
+        full = gaps // longest
+        ends = np.cumsum(full + 1) - 1
+        entries = np.full(int(ends[-1]) + 1, longest, np.uint8)
+        entries[ends] = gaps - full * longest
+        parts.append(entries)
+    return np.concatenate(parts)
 
 
 def _split_groups(symbols: np.ndarray, zero_symbol: int, zeros: Zeros) -> tuple[bytes, np.ndarray]:
