@@ -1,6 +1,7 @@
 """Keras model to float .tflite, to packed .tflite, and back; inspection and audit of the file."""
 
 from tfcompress.convert.audit import AuditResult, AuditRow, audit
+from tfcompress.convert.diff import Difference, TensorChange, diff
 from tfcompress.convert.expand import expand
 from tfcompress.convert.graph import strip_names
 from tfcompress.convert.inspect import TensorInfo, inspect
@@ -10,8 +11,11 @@ from tfcompress.convert.pack import pack
 __all__ = [
     "AuditResult",
     "AuditRow",
+    "Difference",
+    "TensorChange",
     "TensorInfo",
     "audit",
+    "diff",
     "expand",
     "inspect",
     "pack",

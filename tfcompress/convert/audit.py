@@ -165,7 +165,8 @@ def _held(shipped: Shipped) -> AuditRow:
     """What the file holds, with nothing promised."""
     found = shipped.found
     codes = found.codes
-    axis = 0 if codes is None or codes.channel_axis is None else codes.channel_axis
+    # A TfcDecode may give a payload another shape, in which the payload's axes mean nothing.
+    axis = codes.channel_axis if codes is not None and codes.channel_axis and codes.shape == found.shape else 0
     rows = np.moveaxis(shipped.weight, axis, 0).reshape(shipped.weight.shape[axis], -1)
     payload = found.payload
     return AuditRow(

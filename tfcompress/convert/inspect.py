@@ -15,11 +15,13 @@ from tfcompress.convert.custom_ops import check_op
 from tfcompress.convert.graph import constant, load, op_name
 from tfcompress.convert.pack import DECODE, payloads
 from tfcompress.convert.structure import order0_entropy
+from tfcompress.errors import InvalidInputError
 
-__all__ = ["Constant", "TensorInfo", "constants", "inspect"]
+__all__ = ["Constant", "TensorInfo", "constants", "info_of", "inspect"]
 
 _TYPE_NAMES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
-_WEIGHTS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, schema.TensorType.INT8, schema.TensorType.INT4}
+_INTEGERS = {schema.TensorType.INT8, schema.TensorType.INT4}
+_WEIGHTS = {schema.TensorType.FLOAT32, schema.TensorType.FLOAT16, *_INTEGERS}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -85,6 +87,8 @@ class Constant:
         bytes: Bytes of the payload or of the plain values.
         payload: The payload as it was read, or None.
         value: The plain value, or None.
+        quantization: TFLite's quantization of the weight, or None.
+        stored: The bytes in the file.
     """
 
     ops: tuple[str, ...]
@@ -96,6 +100,8 @@ class Constant:
     bytes: int
     payload: Payload | None
     value: np.ndarray | None
+    quantization: Any
+    stored: np.ndarray
 
     @property
     def codes(self) -> Codes | None:
@@ -105,9 +111,30 @@ class Constant:
 
     def weight(self) -> np.ndarray | None:
         """The weight as float32, that of integers without scale; None for a type that holds no weights."""
-        if self.payload is not None:
-            return self.payload.weight.weight()
-        return None if self.value is None or self.type not in _WEIGHTS else self.value.astype(np.float32)
+        if self.payload is None and (self.value is None or self.type not in _WEIGHTS):
+            return None
+        weight = self.value if self.payload is None else self.payload.weight.weight()
+        shifted: np.ndarray = np.asarray(weight, np.float32).reshape(self.shape) - self._per_channel("zeroPoint", 0)
+        return shifted
+
+    def real(self) -> np.ndarray | None:
+        """The numbers that the ops compute with: the weight under TFLite's scale; of other types the plain value."""
+        weight = self.weight()
+        scaled: np.ndarray | None = self.value if weight is None else weight * self._per_channel("scale", 1)
+        return scaled
+
+    def _per_channel(self, field: str, default: float) -> np.ndarray:
+        """A field of the quantization, in the weight's rank."""
+        numbers = np.atleast_1d(np.asarray(default, np.float32))
+        given = None if self.quantization is None else getattr(self.quantization, field)
+        if given is not None and len(given) and self.type in _INTEGERS:
+            numbers = np.asarray(given, np.float32)
+        axis = 0 if numbers.size == 1 else int(self.quantization.quantizedDimension)
+        if numbers.size not in (1, *self.shape[axis : axis + 1]):
+            raise InvalidInputError(
+                f"a quantized constant must have 1 or {self.shape} values of {field}", f"{numbers.size}", "Convert anew"
+            )
+        return numbers.reshape([-1 if each == axis else 1 for each in range(max(1, len(self.shape)))])
 
     def ram_bytes(self) -> int:
         """Resident bytes: a kernel keeps 4 or 8 bits per weight, a decoded constant its tensor."""
@@ -172,16 +199,28 @@ def _constants_of(
         if tensor is None or data is None or len(data) == 0:
             continue
         name = tensor.name.decode("utf-8", "replace") if isinstance(tensor.name, bytes) else tensor.name or ""
-        is_payload = payload is not None and tensor.type == schema.TensorType.UINT8
-        shape = () if tensor.shape is None else tuple(int(n) for n in tensor.shape)
-        type_, held, readers = tensor.type, None, 1
-        if is_payload and payload is not None:
-            held, shape = payload, payload.weight.shape
-            type_ = schema.TensorType.FLOAT32 if op != DECODE else subgraph.tensors[int(operator.outputs[0])].type
-            readers = 1 if op != DECODE else consumers.get(int(operator.outputs[0]), 1)
-        value = None if is_payload else constant(model, tensor)
+        shape = _shape(tensor)
         key = (tensor.buffer, shape, tensor.type)
-        yield key, Constant((op,), readers, index, name, type_, shape, len(data), held, value)
+        if payload is None or tensor.type != schema.TensorType.UINT8:
+            value = constant(model, tensor)
+            found = Constant(
+                (op,), 1, index, name, tensor.type, shape, len(data), None, value, tensor.quantization, data
+            )
+        elif op == DECODE:
+            output = subgraph.tensors[int(operator.outputs[0])]
+            readers = consumers.get(int(operator.outputs[0]), 1)
+            shape = _shape(output)
+            found = Constant(
+                (op,), readers, index, name, output.type, shape, len(data), payload, None, output.quantization, data
+            )
+        else:
+            shape, float32 = payload.weight.shape, schema.TensorType.FLOAT32
+            found = Constant((op,), 1, index, name, float32, shape, len(data), payload, None, None, data)
+        yield key, found
+
+
+def _shape(tensor: Any) -> tuple[int, ...]:
+    return () if tensor.shape is None else tuple(int(size) for size in tensor.shape)
 
 
 def inspect(tflite: bytes) -> list[TensorInfo]:
@@ -194,10 +233,11 @@ def inspect(tflite: bytes) -> list[TensorInfo]:
         InvalidInputError: The bytes are no undamaged .tflite file.
         PayloadError: A payload is damaged, or does not fit its op.
     """
-    return [_info(each) for each in constants(load(tflite))]
+    return [info_of(each) for each in constants(load(tflite))]
 
 
-def _info(found: Constant) -> TensorInfo:
+def info_of(found: Constant) -> TensorInfo:
+    """What a constant costs and holds."""
     count = max(1, math.prod(found.shape))
     weight, payload, codes = found.weight(), found.payload, found.codes
     values = found.value if payload is None else payload.weight.weight() if codes is None else codes.symbols
