@@ -71,6 +71,26 @@ TEST(Levels, CodebooksOnAGridAreExact) {
   ExpectExact({-3e38f, 0.0f, 3e38f}, 2);
 }
 
+std::vector<float> PowersOfTwo(int num_bits) {
+  std::vector<float> levels;
+  for (int d = -(1 << (num_bits - 1)); d < 1 << (num_bits - 1); ++d) {
+    levels.push_back(d == 0 ? 0.0f
+                            : std::copysign(std::ldexp(1.0f, std::abs(d) - 1),
+                                            static_cast<float>(d)));
+  }
+  return levels;
+}
+
+TEST(Levels, PowersOfTwoAreExactWhileTheirRangeFits) {
+  ExpectExact(PowersOfTwo(3), 12);   // -8 ... 4
+  ExpectExact(PowersOfTwo(4), 192);  // -128 ... 64
+  ExpectExact({-200.0f, -3.0f, 0.0f, 1.0f, 822.0f}, 1022);
+  ExpectWithinBound(WithCodebook({-200.0f, -3.0f, 0.0f, 1.0f, 823.0f}),
+                    kPaletteResolution);
+  ExpectWithinBound(WithCodebook(PowersOfTwo(5)), kByteResolution);
+  ExpectWithinBound(WithCodebook(PowersOfTwo(6)), kByteResolution);
+}
+
 TEST(Levels, PalettesKeepTheirBound) {
   Random random(1);
   for (int i = 0; i < 200; ++i) {
@@ -103,6 +123,11 @@ TEST(Levels, RefusesWhatCouldLeaveInt32) {
   c.ins = 132105;
   Levels overflows;
   EXPECT_FALSE(MakeLevels(c.view(), &overflows));
+  // Zeros alone never add up, but a row of them still has to fit.
+  ConvCase zeros = WithCodebook({0.0f});
+  zeros.ins = 1 << 25;
+  Levels long_row;
+  EXPECT_FALSE(MakeLevels(zeros.view(), &long_row));
 }
 
 }  // namespace

@@ -31,6 +31,12 @@ bool OnGrid(const WeightsView& weights, double largest, double step) {
   return true;
 }
 
+bool OnIntegers(const WeightsView& weights) {
+  return std::all_of(
+      weights.codebook, weights.codebook + weights.codebook_size,
+      [](float entry) { return entry == std::nearbyint(entry); });
+}
+
 // Returns the step between levels; 0 when there is no resolution that fits.
 double ChooseCodebook(const WeightsView& weights, Levels* levels) {
   double low = 0.0, high = 0.0;
@@ -55,9 +61,14 @@ double ChooseCodebook(const WeightsView& weights, Levels* levels) {
       std::numeric_limits<int32_t>::max() / (127 * Depth(weights)) - 1;
   const int64_t wanted =
       weights.codebook_size <= 16 ? kPaletteResolution : kByteResolution;
-  levels->resolution = static_cast<int>(std::min(wanted, fits));
-  if (levels->resolution <= kMaxGridLevel) return 0.0;
-  const double step = range / levels->resolution;
+  const int resolution = static_cast<int>(std::min(wanted, fits));
+  if (resolution <= kMaxGridLevel) return 0.0;
+  if (range <= resolution && OnIntegers(weights)) {
+    RoundCodebook(weights, low, 1.0, levels);
+    return 1.0;
+  }
+  levels->resolution = resolution;
+  const double step = range / resolution;
   RoundCodebook(weights, low, step, levels);
   return step;
 }
@@ -89,7 +100,8 @@ bool MakeLevels(const WeightsView& weights, Levels* levels) {
     const float scale = weights.scale[weights.num_scales == 1 ? 0 : o];
     levels->scale.push_back(static_cast<float>(scale * step));
   }
-  return Depth(weights) * 127 * largest <= std::numeric_limits<int32_t>::max();
+  return Depth(weights) * 127 * std::max(largest, 1) <=
+         std::numeric_limits<int32_t>::max();
 }
 
 }  // namespace tfc

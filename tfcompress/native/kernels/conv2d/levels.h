@@ -11,10 +11,11 @@ namespace tfc {
 
 // weight[o][k] ~ scale[o] * (level[symbol[o][k]] - zero).
 //
-// Exact for uniform codes, and for a codebook whose entries lie on a grid of at
-// most 16 points (binary, ternary, ...). Any other codebook is rounded to the
-// nearest of `resolution + 1` points; 0 is always one of them, so that zeros
-// stay zeros. The error of a weight is at most
+// Exact for uniform codes, for a codebook whose entries lie on a grid of at
+// most 16 points (binary, ternary, ...), and for one of integers that are at
+// most `resolution` apart (powers of two of 4 bits). Any other codebook is
+// rounded to the nearest of `resolution + 1` points; 0 is always one of them,
+// so that zeros stay zeros. The error of a weight is at most
 //
 //     scale[o] * (max(codebook, 0) - min(codebook, 0)) / (2 * resolution),
 //
