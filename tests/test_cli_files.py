@@ -89,6 +89,51 @@ def test_expand_and_pack_are_inverse(folder, tmp_path):
     assert figures["ratio"] == figures["bytes_before"] / figures["bytes"] > 1
 
 
+def test_the_second_argument_names_the_file_too(folder, tmp_path):
+    run("expand", folder / "out/model.tflite", tmp_path / "e.tflite")
+    run("pack", tmp_path / "e.tflite", tmp_path / "p.tflite")
+    assert (tmp_path / "p.tflite").read_bytes() == (folder / "out/model.tflite").read_bytes()
+
+
+def test_names_are_stripped_on_request_and_the_file_runs_by_index(folder, tmp_path):
+    from tfcompress.runtime import Interpreter
+
+    run("expand", folder / "out/model.tflite", tmp_path / "e.tflite")
+    run("pack", tmp_path / "e.tflite", tmp_path / "s.tflite", "--strip-names")
+    assert (tmp_path / "s.tflite").stat().st_size < (folder / "out/model.tflite").stat().st_size - 100
+    outputs = []
+    for file in (folder / "out/model.tflite", tmp_path / "s.tflite"):
+        interpreter = Interpreter(model_path=str(file))
+        interpreter.allocate_tensors()
+        (source,), (sink,) = interpreter.get_input_details(), interpreter.get_output_details()
+        interpreter.set_tensor(source["index"], np.ones(source["shape"], np.float32))
+        interpreter.invoke()
+        outputs.append(interpreter.get_tensor(sink["index"]))
+        assert bool(interpreter.get_signature_list()) == (file.name == "model.tflite")
+    np.testing.assert_array_equal(*outputs)
+
+
+def test_a_packed_file_is_not_packed_again(folder, tmp_path):
+    result = RUNNER.invoke(app, ["pack", str(folder / "out/model.tflite"), str(tmp_path / "again.tflite")])
+    assert result.exit_code == 2
+    assert result.stderr.startswith("error: a model must be packed once. Received: model=")
+    assert "with TfcFullyConnected ops. Use it as it is, or expand it first." in result.stderr
+    assert not (tmp_path / "again.tflite").exists()
+
+
+def test_diff_is_silent_about_what_is_equal_and_exits_like_diff(folder, tmp_path):
+    packed, plain = folder / "out/model.tflite", tmp_path / "e.tflite"
+    assert "are identical" in run("diff", packed, packed)
+    assert json.loads(run("diff", packed, packed, "--json"))["identical"] is True
+    run("expand", packed, plain)
+    text = run("diff", plain, packed, code=1)
+    for part in ("- 2 FULLY_CONNECTED", "+ 2 TfcFullyConnected", "float32 -> uniform", "32 -> 4", "64x4"):
+        assert part in text
+    figures = json.loads(run("diff", plain, packed, "--json", code=1))
+    assert figures["ops_added"] == {"TfcFullyConnected": 2} and figures["identical"] is False
+    assert {row["max_difference"] for row in figures["tensors"]} == {0.0}
+
+
 def test_inspect_lists_the_payloads(folder):
     figures = json.loads(run("inspect", folder / "out/model.tflite", "--json"))
     kernels = [tensor for tensor in figures["tensors"] if tensor["op"] == "TfcFullyConnected" and tensor["bits"] < 32]

@@ -53,6 +53,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, text in recipes.items():
         (path / f"{name}.yaml").write_text(text)
     (path / "text.tflite").write_text("hello, I am no model")
+    with (path / "large.tflite").open("wb") as file:
+        file.write(b"\x1c\0\0\0TFL3")
+        file.truncate(2**31)  # a hole: it takes no space on the disk, and must not be read
     (path / "bad_promises.json").write_text('[{"layer": "x"}]')
     return path
 
@@ -89,6 +92,12 @@ CASES = {
     "plan, no model": ("plan {}/none.keras --preset deep", "existing file"),
     "convert": ("convert {}/corrupt.keras --out {}/out.tflite", "must be an undamaged"),
     "pack": ("pack {}/text.tflite --out {}/out.tflite", r"must be a \.tflite file"),
+    "pack, no out": ("pack {}/text.tflite", "exactly one of OUT and --out.*neither"),
+    "pack, two outs": ("pack {}/text.tflite {}/out.tflite --out {}/out.tflite", "exactly one of OUT and --out"),
+    "pack, too large": ("pack {}/large.tflite --out {}/out.tflite", "must stay below 2 GiB.*2147483648 bytes"),
+    "diff": ("diff {}/text.tflite {}/text.tflite", r"must be a \.tflite file"),
+    "diff, missing": ("diff {}/text.tflite {}/none.tflite", r"must be a \.tflite file"),
+    "expand, no out": ("expand {}/text.tflite", "exactly one of OUT and --out"),
     "pack, missing": ("pack {}/none.tflite --out {}/out.tflite", r"readable \.tflite"),
     "expand": ("expand {}/text.tflite --out {}/out.tflite", r"must be a \.tflite file"),
     "inspect": ("inspect {}/text.tflite", r"must be a \.tflite file"),
@@ -161,13 +170,24 @@ def test_a_native_library_that_is_missing_or_foreign(content, folder, tmp_path, 
 @pytest.mark.parametrize("arguments", [[], ["--help"]])
 def test_the_program_s_help_names_the_exit_codes(arguments):
     result = RUNNER.invoke(app, arguments)
-    for text in ("Exit codes: 0 fine", "demo", "plan", "compress", "convert", "pack", "expand", "inspect", "audit"):
+    for text in (
+        "Exit codes: 0 fine",
+        "demo",
+        "plan",
+        "compress",
+        "convert",
+        "pack",
+        "expand",
+        "inspect",
+        "diff",
+        "audit",
+    ):
         assert text in result.output
 
 
 @pytest.mark.parametrize(
     "command",
-    ["demo", "plan", "compress", "convert", "pack", "expand", "inspect", "audit", "benchmark", "evaluate"],
+    ["demo", "plan", "compress", "convert", "pack", "expand", "inspect", "diff", "audit", "benchmark", "evaluate"],
 )
 def test_every_command_has_help_json_and_exit_codes(command):
     result = RUNNER.invoke(app, [command, "--help"])
@@ -176,11 +196,24 @@ def test_every_command_has_help_json_and_exit_codes(command):
     assert "Exit code" in result.stdout
 
 
-@pytest.mark.parametrize("arguments", [["nonsense"], ["plan"], ["convert", "m.keras"], ["benchmark", "--rounds", "x"]])
-def test_usage_errors_exit_with_2(arguments):
-    result = RUNNER.invoke(app, arguments)
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("nonsense", "No such command 'nonsense'. Try 'tfcompress --help'."),
+        ("plan", "Missing argument 'MODEL'. Try 'tfcompress plan --help'."),
+        ("convert m.keras", "Missing option '--out'. Try 'tfcompress convert --help'."),
+        ("benchmark x --rounds x", "Invalid value for '--rounds'"),
+        ("pack x y z", "Got unexpected extra argument"),
+        ("inspect x --jason", "No such option: --jason"),
+    ],
+)
+def test_usage_errors_are_one_line_and_exit_with_2(line, message):
+    result = RUNNER.invoke(app, line.split(), prog_name="tfcompress")
     assert result.exit_code == 2
     assert result.stdout == ""
+    assert result.stderr.startswith("error: ") and len(result.stderr.strip().splitlines()) == 1
+    assert message in result.stderr
+    assert "--help'." in result.stderr
 
 
 def test_a_fault_of_ours_is_one_line_too(folder, monkeypatch):

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["check_folder", "load_model", "load_npz", "read_tflite", "write_file", "write_files"]
 
+_MAX_TFLITE = 2**31  # offsets of a flatbuffer are signed 32-bit numbers
 _NPZ_KEYS = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -115,15 +116,20 @@ def read_tflite(path: str | os.PathLike[str]) -> bytes:
     """Reads a `.tflite` file.
 
     Raises:
-        InvalidInputError: The file is missing or does not start like a `.tflite` file.
+        InvalidInputError: The file is missing, is too large to be one, or does not start like a `.tflite` file.
     """
     path = Path(path)
     try:
-        content = path.read_bytes()
+        size = path.stat().st_size
+        content = path.read_bytes() if size < _MAX_TFLITE else b""
     except OSError as error:
         raise InvalidInputError(
             "the model must be a readable .tflite file", f"model='{path}' ({error.strerror})", "Check the path"
         ) from None
+    if size >= _MAX_TFLITE:
+        raise InvalidInputError(
+            "a .tflite file must stay below 2 GiB", f"model='{path}' with {size} bytes", "Split the model"
+        )
     if content[4:8] != b"TFL3":
         raise InvalidInputError(
             "the model must be a .tflite file",

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from tfcompress import __version__
 from tfcompress.cli import file_commands, measuring_commands, training_commands
@@ -13,12 +14,45 @@ from tfcompress.cli.console import native_noise_hidden, reports_errors
 
 __all__ = ["app", "main"]
 
+
+class _OneLineErrors(TyperGroup):
+    """Usage errors in the form of all others: one line on stderr, exit code 2."""
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """As the base class; what it would print in three lines is joined into one."""
+        try:
+            result = super().main(*args, **{**extra, "standalone_mode": False})
+        except typer.Abort:
+            typer.echo("error: aborted", err=True)
+            sys.exit(130)
+        except Exception as error:
+            # Typer brings click's exceptions along, or has its own; both know how they are worded.
+            if not standalone_mode or not hasattr(error, "format_message"):
+                raise
+            if type(error).__name__ == "NoArgsIsHelpError":
+                error.show()  # type: ignore[attr-defined]
+            else:
+                typer.echo(f"error: {_usage(error)}", err=True)
+            sys.exit(2)
+        if standalone_mode:
+            sys.exit(result if isinstance(result, int) else 0)
+        return result
+
+
+def _usage(error: Any) -> str:
+    message = " ".join(error.format_message().split())
+    context = getattr(error, "ctx", None)
+    return message if context is None else f"{message.rstrip('.')}. Try '{context.command_path} --help'."
+
+
 app = typer.Typer(
+    cls=_OneLineErrors,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    epilog="Exit codes: 0 fine · 1 a broken promise or budget · 2 bad input or usage · 3 a fault of tfcompress.",
+    epilog="Exit codes: 0 fine · 1 a broken promise or budget, or files that differ · 2 bad input or usage · "
+    "3 a fault of tfcompress.",
 )
 
 for _command in (
@@ -29,6 +63,7 @@ for _command in (
     file_commands.pack,
     file_commands.expand,
     file_commands.inspect,
+    file_commands.diff,
     file_commands.audit,
     measuring_commands.benchmark,
     measuring_commands.evaluate,

@@ -1,4 +1,4 @@
-"""Commands from file to file: convert, pack, expand, inspect, audit."""
+"""Commands on files: convert, pack, expand, inspect, diff, audit."""
 
 from __future__ import annotations
 
@@ -10,14 +10,19 @@ import typer
 from tfcompress.cli.console import JsonOption, emit
 from tfcompress.errors import InvalidInputError
 
-__all__ = ["audit", "convert", "expand", "inspect", "pack"]
+__all__ = ["audit", "convert", "diff", "expand", "inspect", "pack"]
 
-_TENSOR_COLUMNS = ("op", "shape", "encoding", "bits", "sparsity", "levels", "bytes", "bits_per_weight", "ram_bytes")
+_TENSOR_COLUMNS = (
+    "op", "shape", "type", "encoding", "bits", "sparsity", "levels", "zeros", "coder", "bytes",
+    "entropy", "bits_per_weight", "ram_bytes",
+)  # fmt: skip
 _ASKED_COLUMNS = ("variable", "asked_sparsity", "asked_centroids", "asked_bits", "promised_zeros")
 _HELD_COLUMNS = ("op", "shape", "zeros", "levels", "bits", "bytes")
 
 TfliteArgument = Annotated[Path, typer.Argument(metavar="FILE", help="A .tflite file.")]
 OutOption = Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")]
+OutArgument = Annotated[Path | None, typer.Argument(metavar="[OUT]", help="The file to write; or give --out.")]
+OptionalOutOption = Annotated[Path | None, typer.Option("--out", metavar="FILE", help="The file to write.")]
 
 
 def convert(
@@ -38,21 +43,45 @@ def convert(
     _write(out, to_float_tflite(load_model(model, unsafe=unsafe)), None, as_json)
 
 
-def pack(file: TfliteArgument, out: OutOption, as_json: JsonOption = False) -> None:
+def pack(
+    file: TfliteArgument,
+    target: OutArgument = None,
+    out: OptionalOutOption = None,
+    strip_names: Annotated[
+        bool, typer.Option("--strip-names", help="Drop signatures and the names of inputs and outputs, too.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
     """Store the weights of a .tflite small.
 
     Finds the structure that the weights have, whoever trained them. No weight changes.
 
-    Exit code 2 on bad input.
+    Exit code 2 on bad input, a file that is packed already included.
     """
     from tfcompress import convert
     from tfcompress.files import read_tflite
 
+    path = _one_out(target, out)
     before = read_tflite(file)
-    _write(out, convert.pack(before), len(before), as_json)
+    _refuse_packed(before, file)
+    content = convert.pack(before)
+    _write(path, convert.strip_names(content) if strip_names else content, len(before), as_json)
 
 
-def expand(file: TfliteArgument, out: OutOption, as_json: JsonOption = False) -> None:
+def _refuse_packed(content: bytes, file: Path) -> None:
+    """Packing twice would gain nothing, and most likely is a mistake."""
+    from tfcompress import convert
+
+    op = next((row.op for row in convert.inspect(content) if row.coder is not None), None)
+    if op is not None:
+        raise InvalidInputError(
+            "a model must be packed once", f"model='{file}' with {op} ops", "Use it as it is, or expand it first"
+        )
+
+
+def expand(
+    file: TfliteArgument, target: OutArgument = None, out: OptionalOutOption = None, as_json: JsonOption = False
+) -> None:
     """Turn a packed file back into builtin ops.
 
     For a runtime without the delegate; the weights stay exactly the same.
@@ -62,8 +91,9 @@ def expand(file: TfliteArgument, out: OutOption, as_json: JsonOption = False) ->
     from tfcompress import convert
     from tfcompress.files import read_tflite
 
+    path = _one_out(target, out)
     before = read_tflite(file)
-    _write(out, convert.expand(before), len(before), as_json)
+    _write(path, convert.expand(before), len(before), as_json)
 
 
 def inspect(file: TfliteArgument, as_json: JsonOption = False) -> None:
@@ -84,6 +114,31 @@ def inspect(file: TfliteArgument, as_json: JsonOption = False) -> None:
     )
 
 
+def diff(
+    before: Annotated[Path, typer.Argument(metavar="A", help="A .tflite file.")],
+    after: Annotated[Path, typer.Argument(metavar="B", help="Another .tflite file.")],
+    as_json: JsonOption = False,
+) -> None:
+    """Show what changed from one .tflite to another.
+
+    Per constant: encoding, bits, zeros, levels, bytes and the largest difference of its values; ops added and removed.
+
+    Exit code 0 when the files are equal, 1 when they differ, 2 on bad input.
+    """
+    from tfcompress import convert
+    from tfcompress.cli.tables import diff_text
+    from tfcompress.files import read_tflite
+
+    found = convert.diff(read_tflite(before), read_tflite(after))
+    emit(
+        {"before": str(before), "after": str(after), **found.to_json()},
+        as_json,
+        lambda: diff_text(str(before), str(after), found),
+    )
+    if not found.identical:
+        raise typer.Exit(1)
+
+
 def audit(
     file: TfliteArgument,
     promises: Annotated[
@@ -93,7 +148,7 @@ def audit(
 ) -> None:
     """Compare a packed file with its promises.
 
-    The file is read back and decoded by the independent decoder.
+    The file is read back and decoded by both decoders, the native and the reference, which must agree.
 
     Without --promises only the integrity of every payload is checked. Exit code 1 when a promise is
     broken, 2 on bad input.
@@ -107,6 +162,8 @@ def audit(
     value = verdict.to_json()
     columns = _HELD_COLUMNS if promised is None else (*_ASKED_COLUMNS, *_HELD_COLUMNS, "kept")
     emit(value, as_json, lambda: rows_table("passed" if verdict.passed else "BROKEN", value["rows"], columns))
+    for note in verdict.notes:
+        typer.echo(f"note: {note}", err=True)
     if not verdict.passed:
         for failure in verdict.failures:
             typer.echo(f"error: {failure}", err=True)
@@ -128,6 +185,16 @@ def _promises(path: Path) -> list[Any]:
     raise InvalidInputError(
         "promises must be a promises.json that `compress` wrote", f"promises='{path}' ({reason})", "Check the path"
     )
+
+
+def _one_out(target: Path | None, out: Path | None) -> Path:
+    """The file to write, given as second argument or as option."""
+    if target is not None and out is None:
+        return target
+    if out is not None and target is None:
+        return out
+    received = "neither" if out is None else f"OUT='{target}', --out '{out}'"
+    raise InvalidInputError("exactly one of OUT and --out must name the file to write", received, "Give one of them")
 
 
 def _write(out: Path, content: bytes, before: int | None, as_json: bool) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from rich.console import Group, RenderableType
 from rich.table import Table
 
 from tfcompress.report.wording import bytes_text, latency_text
 from tfcompress.runtime import Benchmark
 
-__all__ = ["benchmark_table", "rows_table"]
+if TYPE_CHECKING:
+    from tfcompress.convert import Difference, TensorInfo
+
+__all__ = ["benchmark_table", "diff_text", "rows_table"]
 
 
 def benchmark_table(benchmark: Benchmark) -> Table:
@@ -53,3 +57,32 @@ def _cell(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "x".join(str(part) for part in value)
     return str(value)
+
+
+def diff_text(before: str, after: str, found: Difference) -> RenderableType:
+    """What changed between two files; constants that did not are only counted."""
+    if found.identical:
+        return f"{before} and {after} are identical, {found.bytes_before} bytes"
+    changed = [row for row in found.tensors if row.change != "same"]
+    lines = [f"{before}: {found.bytes_before} bytes", f"{after}: {found.bytes_after} bytes"]
+    lines += [f"- {count} {name}" for name, count in found.ops_removed.items()]
+    lines += [f"+ {count} {name}" for name, count in found.ops_added.items()]
+    lines += [f"other {what}" for what in found.other]
+    lines.append(f"{len(found.tensors) - len(changed)} constants are the same")
+    table = Table(title=f"{len(changed)} constants differ", title_justify="left")
+    for name in ("", "op", "shape", "encoding", "bits", "zeros", "levels", "bytes", "largest difference"):
+        table.add_column(name, overflow="fold")
+    for row in changed:
+        cells = [_both(row.before, row.after, name) for name in ("op", "shape", "encoding", "bits")]
+        cells += [_both(row.before, row.after, name) for name in ("sparsity", "levels", "bytes")]
+        distance = "" if row.max_difference is None else f"{row.max_difference:.3g}"
+        table.add_row({"changed": "~", "added": "+", "removed": "-"}[row.change], *cells, distance)
+    return Group(*lines, table) if changed else Group(*lines)
+
+
+def _both(before: TensorInfo | None, after: TensorInfo | None, name: str) -> str:
+    """One field of both constants; once where they agree."""
+    old, new = (None if each is None else _cell(getattr(each, name)) for each in (before, after))
+    if old is None or new is None or old == new:
+        return new if old is None and new is not None else old or ""
+    return f"{old} -> {new}"
