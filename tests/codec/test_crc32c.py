@@ -26,7 +26,7 @@ def test_known_values(data, crc):
     assert crc32c(data) == crc
 
 
-@pytest.mark.parametrize("size", [1, 15, 16, 17, 63, 64, 65, 255, 1000, 4097, 70_001])
+@pytest.mark.parametrize("size", [1, 15, 16, 17, 63, 64, 65, 255, 1000, 4097, 16_384, 16_385, 20_001, 70_001, 300_007])
 def test_lanes_equal_the_bytewise_definition(size):
     data = np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8).tobytes()
     assert crc32c(data) == bytewise(data)

@@ -9,14 +9,14 @@ import numpy as np
 
 from tfcompress.codec import range_coder, rans
 from tfcompress.codec.bitpack import pack_bits, packed_size, unpack_bits
-from tfcompress.codec.choice import candidates, plain_plan
+from tfcompress.codec.choice import Plan, candidates, plain_plan
 from tfcompress.codec.codes import Codes, check_codebook, check_scale, levels_of
 from tfcompress.codec.floats import Floats
 from tfcompress.codec.layout import REMEDY, Header, Reader, assemble, read_header
 from tfcompress.codec.zeros import DENSE, join, places, split
 from tfcompress.errors import PayloadError
 
-__all__ = ["Payload", "decode", "encode", "read"]
+__all__ = ["Payload", "decode", "encode", "encode_as", "read"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,16 +60,49 @@ def encode(
     Raises:
         PayloadError: The bias does not fit the weight.
     """
-    header = _header(weight, bias)
-    alphabet = _alphabet(header, weight.codebook if isinstance(weight, Codes) else None)
-    symbols = (weight.symbols if isinstance(weight, Codes) else weight.exponents()).reshape(-1)
+    header, symbols, alphabet = _parts(weight, bias)
     fields = (alphabet.num_bits, alphabet.size, alphabet.zero_symbol, weight.shape)
     plans = candidates(symbols, *fields, smallest) if entropy_coded else [plain_plan(symbols, *fields)]
-    written = (
-        _write_sections(replace(header, coder=plan.coder, zeros=plan.zeros), symbols, alphabet) for plan in plans
-    )
+    written = (_write_sections(header, plan, symbols, alphabet) for plan in plans)
     header, side, codes = min(written, key=_cost)
     return assemble(header, b"".join([_numbers(weight, bias), side, codes, _raw(weight)]))
+
+
+def encode_as(weight: Codes | Floats, plan: Plan, *, bias: np.ndarray | None = None) -> bytes:
+    """Writes one payload by one coder and one form of zeros, small or not.
+
+    Args:
+        weight: The weight.
+        plan: Coder and form; of a run-length form the number of entries is counted here.
+        bias: See `encode`.
+
+    Raises:
+        PayloadError: The bias or the form does not fit the weight.
+    """
+    header, symbols, alphabet = _parts(weight, bias)
+    _check_plan(plan, header.row, alphabet.zero_symbol)
+    if plan.zeros.form == "n_of_m":
+        most = int(np.count_nonzero(symbols.reshape(-1, plan.zeros.b) != alphabet.zero_symbol, axis=1).max())
+        if most > plan.zeros.a:
+            raise PayloadError(f"every group must have at most {plan.zeros.a} nonzero symbols", f"{most} of a group")
+    header, side, codes = _write_sections(header, plan, symbols, alphabet)
+    return assemble(header, b"".join([_numbers(weight, bias), side, codes, _raw(weight)]))
+
+
+def _parts(weight: Codes | Floats, bias: np.ndarray | None) -> tuple[Header, np.ndarray, _Alphabet]:
+    """The header of the dense plain form, the flat symbols and their alphabet."""
+    header = _header(weight, bias)
+    alphabet = _alphabet(header, weight.codebook if isinstance(weight, Codes) else None)
+    symbols = weight.symbols if isinstance(weight, Codes) else weight.exponents()
+    return header, symbols.reshape(-1), alphabet
+
+
+def _check_plan(plan: Plan, row: int, zero_symbol: int | None) -> None:
+    plan.zeros.check(row, zero_symbol)
+    if plan.coder == "adaptive" and plan.zeros.form in ("bitmap", "run_length"):
+        raise PayloadError(
+            "adaptive coding must go with dense, blocks or n:m zeros", f"zeros={plan.zeros.form}", REMEDY
+        )
 
 
 @dataclass(frozen=True)
@@ -89,20 +122,23 @@ def _alphabet(header: Header, codebook: np.ndarray | None) -> _Alphabet:
     return _Alphabet(header.num_bits, levels.size, int(zeros[0]) if zeros.size else None)
 
 
-def _write_sections(header: Header, symbols: np.ndarray, alphabet: _Alphabet) -> tuple[Header, bytes, bytes]:
-    """The header with the sizes of its sections, the side section and the codes."""
-    zero, zeros = alphabet.zero_symbol, header.zeros
+def _write_sections(
+    header: Header, plan: Plan, symbols: np.ndarray, alphabet: _Alphabet
+) -> tuple[Header, bytes, bytes]:
+    """The header with the plan and the sizes of its sections, the side section and the codes."""
+    zero, zeros = alphabet.zero_symbol, plan.zeros
     side = b""
-    if header.coder == "adaptive":
+    if plan.coder == "adaptive":
         fields = (alphabet.num_bits, zero, header.row, zeros.form, zeros.a, zeros.b)
         codes = range_coder.encode_symbols(symbols, *fields)
     else:
-        side, values = (b"", symbols) if zero is None else split(symbols, zero, zeros)
-        if header.coder == "rans":
+        zeros, side, values = (zeros, b"", symbols) if zero is None else split(symbols, zero, zeros)
+        if plan.coder == "rans":
             codes = rans.encode_symbols(values, alphabet.size)
         else:
             codes = pack_bits(values, alphabet.num_bits)
-    return replace(header, side_size=len(side), codes_size=len(codes)), side, codes
+    header = replace(header, coder=plan.coder, zeros=zeros, side_size=len(side), codes_size=len(codes))
+    return header, side, codes
 
 
 def _cost(written: tuple[Header, bytes, bytes]) -> int:
@@ -220,9 +256,7 @@ def _check_memory(header: Header) -> None:
 def _check_sections(header: Header, alphabet: _Alphabet) -> None:
     """Checks everything about the side and codes sections that follows from the header."""
     zeros = header.zeros
-    zeros.check(header.row, alphabet.zero_symbol)
-    if header.coder == "adaptive" and zeros.form in ("bitmap", "run_length"):
-        raise PayloadError("adaptive coding must go with dense, blocks or n:m zeros", f"zeros={zeros.form}", REMEDY)
+    _check_plan(Plan(header.coder, zeros), header.row, alphabet.zero_symbol)
     side_size = 0 if header.coder == "adaptive" else zeros.side_size(header.count)
     if header.side_size != side_size:
         raise PayloadError(

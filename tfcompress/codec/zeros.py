@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -75,25 +75,29 @@ def _position_bits(group: int) -> int:
     return (group - 1).bit_length()
 
 
-def split(symbols: np.ndarray, zero_symbol: int, zeros: Zeros) -> tuple[bytes, np.ndarray]:
-    """Side section and values of symbols.
+def split(symbols: np.ndarray, zero_symbol: int, zeros: Zeros) -> tuple[Zeros, bytes, np.ndarray]:
+    """Takes symbols apart.
 
     Args:
         symbols: uint8, shape [n].
         zero_symbol: The symbol of a zero weight.
-        zeros: The form.
+        zeros: The form; of run-length, `b` is not used.
+
+    Returns:
+        The form with its number of entries, the side section, and the values.
     """
     if zeros.form == "dense":
-        return b"", symbols
+        return zeros, b"", symbols
     if zeros.form == "n_of_m":
-        return _split_groups(symbols, zero_symbol, zeros)
+        return zeros, *_split_groups(symbols, zero_symbol, zeros)
     nonzero = symbols != zero_symbol
     if zeros.form == "bitmap":
-        return pack_bits(nonzero.view(np.uint8), 1), symbols[nonzero]
+        return zeros, pack_bits(nonzero.view(np.uint8), 1), symbols[nonzero]
     if zeros.form == "run_length":
-        return pack_bits(_entries(nonzero, zeros.a), zeros.a), symbols[nonzero]
+        entries = _entries(nonzero, zeros.a)
+        return replace(zeros, b=entries.size), pack_bits(entries, zeros.a), symbols[nonzero]
     written = np.any(nonzero.reshape(-1, zeros.a), axis=1)
-    return pack_bits(written.view(np.uint8), 1), symbols.reshape(-1, zeros.a)[written].reshape(-1)
+    return zeros, pack_bits(written.view(np.uint8), 1), symbols.reshape(-1, zeros.a)[written].reshape(-1)
 
 
 def gaps_between(nonzero: np.ndarray) -> Iterator[np.ndarray]:
