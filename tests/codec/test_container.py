@@ -1,104 +1,293 @@
-import struct
+import math
+import random
+import time
+import tracemalloc
 
 import numpy as np
 import pytest
+from forging import forge, put_together, take_apart, uvarint, with_checksum
+from payload_samples import ENCODINGS, assert_same, plans, sample
 
-from tfcompress.codec import Codes, crc32c, decode, encode, read
+from tfcompress.codec import Codes, Floats, decode, encode, read
+from tfcompress.codec.choice import Plan
+from tfcompress.codec.container import encode_as
+from tfcompress.codec.zeros import DENSE, Zeros
 from tfcompress.errors import PayloadError
 
+FORMS = {
+    "plain": Plan("plain", DENSE),
+    "adaptive": Plan("adaptive", DENSE),
+    "rans": Plan("rans", DENSE),
+    "bitmap": Plan("plain", Zeros("bitmap")),
+    "runs": Plan("plain", Zeros("run_length", 2)),
+    "blocks": Plan("plain", Zeros("blocks", 4)),
+    "groups": Plan("plain", Zeros("n_of_m", 2, 4)),
+    "rans runs": Plan("rans", Zeros("run_length", 2)),
+    "adaptive blocks": Plan("adaptive", Zeros("blocks", 4)),
+    "adaptive groups": Plan("adaptive", Zeros("n_of_m", 2, 4)),
+}
+BIAS = np.arange(6, dtype=np.float32)
 
-def sparse_codes(num_bits=4, shape=(6, 5, 3), codebook=None, sparsity=0.8):
-    rng = np.random.default_rng(7)
-    zero = 2 ** (num_bits - 1)
-    symbols = np.where(rng.random(shape) < sparsity, zero, rng.integers(1, 2 * zero, shape)).astype(np.uint8)
-    return Codes(symbols, num_bits, rng.uniform(0.1, 1, shape[0]).astype(np.float32), 0, codebook)
+
+def written(plan="plain", encoding="uniform", num_bits=4, bias=BIAS, **options):
+    return encode_as(sample(encoding, num_bits, **options), FORMS[plan], bias=bias)
 
 
-PALETTE = (np.arange(16) - 8).astype(np.float32)
+@pytest.mark.parametrize("plan", FORMS)
+def test_taking_apart_and_putting_together_changes_nothing(plan):
+    payload = written(plan)
+    assert put_together(take_apart(payload)) == forge(payload) == payload
 
 
-@pytest.mark.parametrize("codebook", [None, PALETTE], ids=["uniform", "palette"])
-@pytest.mark.parametrize("entropy_coded", [True, False])
-def test_every_flipped_byte_is_refused(codebook, entropy_coded):
-    payload = encode(sparse_codes(codebook=codebook), entropy_coded=entropy_coded)
+@pytest.mark.parametrize("plan", FORMS)
+@pytest.mark.parametrize("encoding", [("palette", 3), ("float", 16)], ids=str)
+def test_every_flipped_byte_and_every_truncation_is_refused(plan, encoding):
+    payload = written(plan, *encoding)
     for at in range(len(payload)):
         for flip in (0x01, 0x80, 0xFF):
             damaged = bytearray(payload)
             damaged[at] ^= flip
             with pytest.raises(PayloadError):
-                decode(bytes(damaged))
-
-
-def test_every_truncation_and_extension_is_refused():
-    payload = encode(sparse_codes())
-    for size in range(len(payload)):
+                read(bytes(damaged))
         with pytest.raises(PayloadError):
-            decode(payload[:size])
+            read(payload[:at])
     with pytest.raises(PayloadError, match="length"):
-        decode(payload + b"\0\0\0\0")
+        read(payload + b"\0\0\0\0")
 
 
-def forged(payload, at, new):
-    """The payload with other bytes at `at` and a CRC that fits them."""
-    damaged = bytearray(payload)
-    damaged[at : at + len(new)] = new
-    damaged[4:8] = struct.pack("<I", crc32c(bytes(damaged[8:])))
-    return bytes(damaged)
+ANY = [
+    ({"version": 0}, "version"),
+    ({"version": 2}, "version must be 1.*Use the release"),
+    ({"encoding": 0}, "encoding"),
+    ({"encoding": 7}, "encoding"),
+    ({"num_bits": 0}, "num_bits"),
+    ({"num_bits": 9}, "num_bits"),
+    ({"num_bits": 255}, "num_bits"),
+    ({"length": 8}, "length"),
+    ({"length": 2**62}, "length"),
+    ({"more": bytes(4)}, "padding"),
+    ({"more": b"\1\0\0\0"}, "padding"),
+    ({"rank": 0}, "rank"),
+    ({"rank": 9}, "rank"),
+    ({"rank": b"\x82\x00"}, "shortest"),
+    ({"rank": b"\x80" * 9 + b"\x01"}, "9 bytes"),
+    ({"dims": [0, 16]}, "dimension"),
+    ({"dims": [2**20, 2**20]}, "fewer than"),
+    ({"dims": [2**39, 2**39]}, "fewer than"),
+    ({"dims": [2**32, 2**32, 2**32, 6]}, "fewer than"),
+    ({"dims": [2**40]}, "dimension"),
+    ({"granularity": 4}, "granularity"),
+    ({"granularity": 2**62}, "granularity"),
+    ({"block": 1}, "block"),
+    ({"block": 8}, "block"),
+    ({"granularity": 2, "block": 16}, "block"),
+    ({"granularity": 2, "block": 3}, "block"),
+    ({"codebook_size": 1}, "codebook_size"),
+    ({"bias_size": 5}, "bias_size"),
+    ({"scales": b""}, "."),
+    ({"codes_size": 2**60}, "codes_size"),
+    ({"side_size": 2**60}, "side_size"),
+]
+
+
+@pytest.mark.parametrize(("changes", "rule"), ANY, ids=str)
+@pytest.mark.parametrize("plan", FORMS)
+def test_a_wrong_field_is_refused_by_name(plan, changes, rule):
+    with pytest.raises(PayloadError, match=rule):
+        read(forge(written(plan), **changes))
+
+
+PLAIN = written()
+CODES = take_apart(PLAIN)["codes"]
+SCALES = take_apart(PLAIN)["scales"]
+
+
+def float_bytes(*values):
+    return np.array(values, np.float32).tobytes()
+
+
+SPECIAL = [
+    ("plain", {"form": 0x03}, "coder"),
+    ("plain", {"form": 0x14}, "zeros"),
+    ("plain", {"form": 0x80}, "form"),
+    ("plain", {"form": 0x20}, "int8 payload"),
+    ("plain", {"form": 0x40}, "int4 payload"),
+    ("plain", {"form": 0x60}, "exact in float16"),
+    ("plain", {"scales": float_bytes(0.0) + SCALES[4:]}, "positive"),
+    ("plain", {"scales": float_bytes(-1.0) + SCALES[4:]}, "positive"),
+    ("plain", {"scales": SCALES[4:] + float_bytes(np.nan)}, "finite"),
+    ("plain", {"scales": float_bytes(3e38) * 16}, "finite"),
+    ("plain", {"side": b"\0"}, "side_size"),
+    ("plain", {"codes": CODES + b"\0"}, "codes_size"),
+    ("plain", {"codes": CODES[:-1]}, "codes_size"),
+    ("adaptive", {"form": 0x05, "side": bytes(12)}, "adaptive coding"),
+    ("adaptive", {"side": b"\0"}, "side_size"),
+    ("adaptive", {"codes": take_apart(written("adaptive"))["codes"] + b"\0"}, "zero byte"),
+    ("adaptive", {"dims": [600, 16], "bias": b"", "bias_size": 0}, "bytes for its symbols"),
+    ("bitmap", {"side": bytes(11)}, "side_size"),
+    ("bitmap", {"side": bytes(12)}, "codes_size"),
+    ("bitmap", {"codes": take_apart(written("bitmap"))["codes"][:-1] + b"\x88"}, "nonzero|codes_size|unused"),
+    ("runs", {"zeros_a": 0}, "zeros_a"),
+    ("runs", {"zeros_a": 9}, "zeros_a"),
+    ("runs", {"zeros_b": 2**39}, "side_size"),
+    ("blocks", {"zeros_a": 1}, "blocks"),
+    ("blocks", {"zeros_a": 3}, "blocks"),
+    ("blocks", {"zeros_a": 32}, "blocks"),
+    ("blocks", {"zeros_b": 1}, "blocks"),
+    ("blocks", {"side": b"\xff\xff\xff\xff"}, "side_size"),
+    ("groups", {"zeros_a": 0}, "zeros_a"),
+    ("groups", {"zeros_a": 4}, "n:m"),
+    ("groups", {"zeros_b": 5}, "n:m"),
+    ("groups", {"zeros_b": 0}, "n:m"),
+    ("groups", {"zeros_b": 32}, "n:m"),
+    ("groups", {"side": b"\0" * 12}, "ascend"),
+    ("rans", {"codes": b""}, "frequency"),
+    ("rans", {"codes": bytes(16)}, "sum"),
+]
+
+
+@pytest.mark.parametrize(("plan", "changes", "rule"), SPECIAL, ids=str)
+def test_a_contradiction_in_one_form_is_refused_by_name(plan, changes, rule):
+    with pytest.raises(PayloadError, match=rule):
+        read(forge(written(plan, scale="channel"), **changes))
 
 
 @pytest.mark.parametrize(
-    ("at", "new", "rule"),
+    ("sizes", "rule"),
     [
-        (8, b"\x02", "version"),
-        (9, b"\x00", "encoding"),
-        (9, b"\x07", "encoding"),
-        (10, b"\x09", "num_bits"),
-        (10, b"\x01", "num_bits"),
-        (11, b"\x03", "coder"),
-        (11, b"\x14", "zeros"),
-        (11, b"\x80", "form"),
-        (11, b"\x20", "without scale"),
-        (13, b"\x00", "rank"),
-        (13, b"\x09", "rank"),
-        (14, b"\x00", "dimension"),
-        (14, b"\x07", "codes_size|positive"),
-        (17, b"\x05", "granularity"),
-        (18, b"\x02", "block"),
-        (19, b"\x01", "codebook_size"),
-        (20, b"\x01", "bias_size"),
-        (22, b"\x01", "codes_size"),
-        (23, b"\x00\x00\x00\x00", "positive"),
-        (23, b"\x00\x00\xc0\x7f", "finite"),
+        ({"codebook": float_bytes(0, 0, 1, 2)}, "ascending"),
+        ({"codebook": float_bytes(0, 1, 2, np.inf)}, "finite"),
+        ({"codebook": float_bytes(-1, -0.0, 1, 2)}, "-0.0"),
+        ({"codebook_size": 0}, "codebook_size"),
+        ({"codebook_size": 5}, "codebook_size"),
+        ({"codebook": float_bytes(0, 1, 2), "codebook_size": 3}, "smaller than 3"),
     ],
 )
-def test_a_field_that_contradicts_another_is_refused_though_the_crc_fits(at, new, rule):
-    payload = encode(sparse_codes(sparsity=0.0), entropy_coded=False)
-    assert payload[12] < 128  # one byte of length: the offsets above hold
+def test_a_wrong_palette_is_refused(sizes, rule):
+    codes = Codes(np.array([0, 1, 2, 3], np.uint8), 2, None, None, np.arange(4, dtype=np.float32))
     with pytest.raises(PayloadError, match=rule):
-        decode(forged(payload, at, new))
+        read(forge(encode(codes, entropy_coded=False), **sizes))
 
 
-def test_overlong_numbers_and_dirty_padding_are_refused():
-    payload = encode(sparse_codes(shape=(6, 5)), entropy_coded=False)
-    assert payload[14] == 6
-    # 0x86 0x00 is 6 in two bytes; it swallows the next dimension, so only the form can be at fault.
-    with pytest.raises(PayloadError, match="shortest"):
-        decode(forged(payload, 14, b"\x86\x00"))
-    padded = encode(Codes(np.zeros(1, np.uint8), 2, np.ones(1, np.float32), None, None), entropy_coded=False)
-    assert padded[-1] == 0
-    with pytest.raises(PayloadError, match="padding"):
-        decode(forged(padded, len(padded) - 1, b"\x01"))
+@pytest.mark.parametrize(
+    ("changes", "rule"),
+    [
+        ({"num_bits": 8}, "num_bits"),
+        ({"num_bits": 33}, "num_bits"),
+        ({"granularity": 1, "scales": float_bytes(1)}, "granularity"),
+        ({"form": 0x20}, "int8 payload"),
+        ({"codes": bytes([255, 1, 0, 127])}, "finite"),
+        ({"codes": bytes([0, 0, 0, 0])}, "padding"),
+        ({"codes": bytes([1, 1, 1, 1, 1])}, "codes_size"),
+        ({"num_bits": 32}, "raw"),
+    ],
+)
+def test_wrong_floats_are_refused(changes, rule):
+    floats = Floats(np.array([1.0, -2.5, 0.0, 0.75], np.float32))
+    payload = encode_as(floats, FORMS["plain"])
+    assert take_apart(payload)["raw"]
+    with pytest.raises(PayloadError, match=rule):
+        read(forge(payload, **changes))
 
 
-def test_a_palette_symbol_past_the_codebook_is_refused():
-    codes = Codes(np.array([0, 1, 2], np.uint8), 2, np.ones(1, np.float32), None, np.arange(3, dtype=np.float32))
-    payload = encode(codes, entropy_coded=False)
-    at = payload.rindex(np.float32(2).tobytes()) + 4
-    with pytest.raises(PayloadError, match="smaller than 3"):
-        decode(forged(payload, at, bytes([0b111111])))
+def test_types_that_the_weights_do_not_fit_are_refused():
+    eight = encode_as(sample("uniform", 8, scale="none"), FORMS["plain"])
+    assert read(forge(eight, form=0x20)).weight.dtype == "int8"
+    with pytest.raises(PayloadError, match="int4 weight"):
+        read(forge(eight, form=0x40))
+    palette = Codes(np.array([0, 1], np.uint8), 1, None, None, np.array([0, 0.5], np.float32))
+    with pytest.raises(PayloadError, match="int8 weight"):
+        read(forge(encode(palette), form=0x20))
+    with pytest.raises(PayloadError, match="exact in float16"):
+        read(forge(encode_as(sample("float", 32), FORMS["plain"]), form=0x60))
+
+
+def test_zeros_without_a_zero_symbol_are_refused():
+    payload = encode_as(sample("binary", 1), FORMS["plain"])
+    with pytest.raises(PayloadError, match="no symbol is zero"):
+        read(forge(payload, form=0x04, side=b"\xff" * 12))
+    with pytest.raises(PayloadError, match="no symbol is zero"):
+        encode_as(sample("binary", 1), Plan("plain", Zeros("bitmap")))
+
+
+@pytest.mark.parametrize("dims", [[2**39], [2**39, 1], [1, 2**39], [2**20, 2**19], [3, 2**33, 16]], ids=str)
+@pytest.mark.parametrize("plan", FORMS)
+def test_a_claim_of_half_a_trillion_weights_costs_nothing(plan, dims):
+    few = forge(written(plan, bias=None, scale="none"), dims=dims)
+    empty = forge(few, codes=b"", side=b"")
+    tracemalloc.start()
+    start = time.perf_counter()
+    for payload in (few, empty):
+        with pytest.raises(PayloadError):
+            read(payload)
+    assert time.perf_counter() - start < 5
+    assert tracemalloc.get_traced_memory()[1] < 2**20
+    tracemalloc.stop()
+
+
+@pytest.mark.parametrize("plan", ["rans", "adaptive"])
+def test_more_weights_than_the_words_can_hold_are_refused(plan):
+    with pytest.raises(PayloadError):
+        read(forge(written(plan, bias=None, scale="none"), dims=[10_000_000, 1]))
+
+
+@pytest.mark.parametrize(("encoding", "num_bits"), ENCODINGS[::3] + (("ternary", 2), ("float", 19)))
+def test_mutants_with_a_good_checksum_are_refused_or_read_as_a_weight(encoding, num_bits):
+    rng = random.Random(num_bits)
+    weight = sample(encoding, num_bits, (4, 16), scale="none" if encoding == "float" else "channel")
+    refused = 0
+    for plan in plans(weight):
+        payload = encode_as(weight, plan)
+        for _ in range(25):
+            mutant = bytearray(payload)
+            for _ in range(rng.choice((1, 1, 2, 4))):
+                mutant[rng.randrange(8, min(len(mutant), rng.choice((30, 10_000))))] = rng.randrange(256)
+            mutant = with_checksum(bytes(mutant))
+            try:
+                back = read(mutant)
+            except PayloadError:
+                refused += 1
+            else:
+                assert np.isfinite(back.weight.weight()).all()
+                assert_same(decode(encode(back.weight)), back.weight)
+    assert refused
+
+
+def test_truncations_with_length_and_checksum_made_good_are_refused():
+    for plan in FORMS:
+        fields = take_apart(written(plan, scale="none"))
+        body = put_together({**fields, "padding": b""})[12 + len(uvarint(fields["length"])) :]
+        for size in range(len(body)):
+            head = bytes(fields[name] for name in ("version", "encoding", "num_bits", "form"))
+            length = math.ceil((13 + size) / 4) * 4
+            cut = head + uvarint(length) + body[:size] + bytes(length - 13 - size)
+            try:
+                back = read(with_checksum(b"TFCW\0\0\0\0" + cut))
+            except PayloadError:
+                continue
+            # The zero bytes of the padding stand for the last bytes that were cut off.
+            assert len(body) - size <= length - 13 - size == back.size - 13 - size, (plan, size)
 
 
 def test_entropy_coding_is_used_only_where_it_is_smaller():
-    flat = Codes(np.random.default_rng(0).integers(0, 16, 64).astype(np.uint8), 4, np.ones(1, np.float32), None, None)
+    rng = np.random.default_rng(0)
+    flat = Codes(rng.integers(0, 16, 64).astype(np.uint8), 4, np.ones(1, np.float32))
     assert read(encode(flat)).coder == "plain"
-    assert read(encode(sparse_codes(shape=(40, 40)))).coder == "adaptive"
+    skewed = Codes(rng.binomial(15, 0.2, (40, 40)).astype(np.uint8), 4, np.ones(1, np.float32))
+    assert read(encode(skewed)).coder == "adaptive"
+    assert read(encode(skewed, entropy_coded=False)).coder == "plain"
+
+
+def test_a_bias_of_another_shape_or_type_is_refused():
+    for bias in (np.zeros(5, np.float32), np.zeros((6, 1), np.float32), np.zeros(6)):
+        with pytest.raises(PayloadError, match="bias must be 6 float32"):
+            encode(sample("uniform", 4), bias=bias)
+    with pytest.raises(PayloadError, match="int8 payload"):
+        encode(sample("uniform", 8, scale="none", dtype="int8"), bias=BIAS)
+
+
+def test_a_group_with_more_values_than_n_cannot_be_written():
+    weight = sample("uniform", 4, sparsity=0.0)
+    for coder in ("plain", "adaptive"):
+        with pytest.raises(PayloadError, match="at most 1 nonzero"):
+            encode_as(weight, Plan(coder, Zeros("n_of_m", 1, 4)))

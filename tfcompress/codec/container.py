@@ -199,6 +199,10 @@ def decode(payload: bytes, *, reference: bool = False) -> Codes | Floats:
 def read(payload: bytes, *, reference: bool = False) -> Payload:
     """Reads one payload.
 
+    The sections bound the number of weights, but for zeros at the end (adaptive, run-length) and for a
+    single symbol (rANS): a few bytes can stand for very many of these. No more are read than fit into
+    the machine's memory; a caller who knows the shape compares it.
+
     Args:
         payload: Its bytes, padding included.
         reference: Never use the native library.
@@ -206,7 +210,7 @@ def read(payload: bytes, *, reference: bool = False) -> Payload:
     Raises:
         PayloadError: The bytes are truncated, damaged, of another version, or contradict themselves.
     """
-    reader = Reader(payload)
+    reader = Reader(bytes(payload))
     header = read_header(reader)
     _check_memory(header)
     scale = reader.floats(header.scale_count, "scales")
@@ -219,7 +223,10 @@ def read(payload: bytes, *, reference: bool = False) -> Payload:
     alphabet = _alphabet(header, codebook)
     _check_sections(header, alphabet)
     side, codes = reader.take(header.side_size, "side"), reader.take(header.codes_size, "codes")
-    symbols = _read_sections(header, side, codes, alphabet)
+    try:
+        symbols = _read_sections(header, side, codes, alphabet)
+    except MemoryError:
+        raise PayloadError("the weight must fit into memory", f"shape={header.shape}", REMEDY) from None
     weight: Codes | Floats
     if header.encoding == "float":
         weight = _floats(header, symbols, reader)

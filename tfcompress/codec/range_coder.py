@@ -18,6 +18,7 @@ __all__ = ["decode_symbols", "encode_symbols"]
 
 RATES = [131072 // (2 * seen + 3) for seen in range(256)]
 CHUNK = 1 << 16  # symbols whose bits are laid out at once; bounds the memory, not the format
+PAST_END = 16  # zero bytes read past the end while code is not 0; more take a chance of 2^-128
 ZERO, BLOCK, TREE = 0, 32, 36  # the first model of each kind
 
 
@@ -221,16 +222,24 @@ class _Decoder:
             self.seen[model] = count + 1
         while range_ < 0x1000000:
             range_ <<= 8
-            self.code <<= 8
-            if self.at < len(self.data):
-                self.code |= self.data[self.at]
-                self.at += 1
+            self.code = self.code << 8 | self._next_byte()
         self.range = range_
         return bit
 
+    def _next_byte(self) -> int:
+        """The next byte of the section, then zeros."""
+        self.at += 1
+        if self.at <= len(self.data):
+            return self.data[self.at - 1]
+        if self.code and self.at > len(self.data) + PAST_END:
+            raise PayloadError(
+                "an adaptive section must have bytes for its symbols", f"codes_size={len(self.data) - 4}"
+            )
+        return 0
+
     def ended(self) -> bool:
         """Whether every further bit is 0."""
-        return not self.code and self.at == len(self.data)
+        return not self.code and self.at >= len(self.data)
 
 
 def decode_symbols(
@@ -249,8 +258,8 @@ def decode_symbols(
         uint8, shape [count].
 
     Raises:
-        PayloadError: The section ends in a zero byte, which an encoder never writes, or a block that
-            is said to have a nonzero symbol has none.
+        PayloadError: The section ends in a zero byte, which an encoder never writes, or before its
+            symbols do, or a block that is said to have a nonzero symbol has none.
     """
     if data.endswith(b"\0"):
         raise PayloadError("an entropy-coded section must not end in a zero byte", f"codes_size={len(data)}")
