@@ -37,6 +37,45 @@ def test_palette_weight_looks_up_the_codebook():
     assert dataclasses.replace(codes, codebook=codebook + np.float32(1)).zero_symbol is None
 
 
+def levels(encoding, num_bits):
+    return Codes(np.zeros(1, np.uint8), num_bits, None, encoding=encoding, channel_axis=None).levels().tolist()
+
+
+def test_levels_follow_the_table_of_the_format():
+    assert levels("uniform", 3) == [-4, -3, -2, -1, 0, 1, 2, 3]
+    assert levels("ternary", 2) == [-1, 0, 1]
+    assert levels("binary", 1) == [-1, 1]
+    assert levels("power_of_two", 4) == [-128, -64, -32, -16, -8, -4, -2, -1, 0, 1, 2, 4, 8, 16, 32, 64]
+    assert levels("power_of_two", 6)[0] == -(2.0**31)
+
+
+def test_encoding_follows_from_the_codebook_when_it_is_not_given():
+    assert uniform().encoding == "uniform"
+    codebook = np.array([0, 1], np.float32)
+    assert uniform(symbols=np.zeros((2, 3), np.uint8), codebook=codebook).encoding == "palette"
+    assert uniform(symbols=np.full((2, 3), 2, np.uint8), num_bits=2, encoding="ternary").zero_symbol == 1
+    assert uniform(symbols=np.ones((2, 3), np.uint8), num_bits=1, encoding="binary").zero_symbol is None
+
+
+def test_blocks_of_a_row_have_their_own_scales():
+    symbols = np.arange(8, dtype=np.uint8).reshape(2, 4)
+    codes = Codes(symbols, 3, np.array([1, 10, 100, 1000], np.float32), 0, block=2)
+    np.testing.assert_array_equal(codes.weight(), [[-4, -3, -20, -10], [0, 100, 2000, 3000]])
+
+
+def test_without_a_scale_the_levels_are_the_weights():
+    codes = uniform(scale=None, channel_axis=None)
+    np.testing.assert_array_equal(codes.weight(), [[-8, 0, 7], [-7, -6, -5]])
+    assert codes.shape == (2, 3)
+
+
+@pytest.mark.parametrize(("dtype", "of_tensor"), [("int8", "int8"), ("int4", "int8"), ("float16", "float16")])
+def test_the_tensor_has_its_own_type(dtype, of_tensor):
+    tensor = uniform(scale=None, channel_axis=None, dtype=dtype).tensor()
+    assert tensor.dtype == of_tensor
+    np.testing.assert_array_equal(tensor, [[-8, 0, 7], [-7, -6, -5]])
+
+
 @pytest.mark.parametrize(
     ("changes", "rule"),
     [
@@ -56,6 +95,21 @@ def test_palette_weight_looks_up_the_codebook():
         ({"codebook": np.array([1, 1], np.float32), "symbols": np.zeros((2, 3), np.uint8)}, "ascending"),
         ({"codebook": np.array([-0.0, 1], np.float32), "symbols": np.zeros((2, 3), np.uint8)}, "-0.0"),
         ({"codebook": np.arange(4, dtype=np.float32)}, "smaller than 4"),
+        ({"encoding": "float"}, "encoding must be one of"),
+        ({"encoding": "palette"}, "must have a codebook"),
+        ({"encoding": "ternary"}, "num_bits must be 2 to 2"),
+        ({"encoding": "ternary", "num_bits": 2}, "smaller than 3"),
+        ({"encoding": "binary"}, "num_bits must be 1 to 1"),
+        ({"encoding": "power_of_two", "num_bits": 7}, "num_bits must be 3 to 6"),
+        ({"scale": None}, "must have no channel_axis"),
+        ({"block": 2}, "block must be a divisor"),
+        ({"block": 3}, "block must be a divisor"),
+        ({"block": 1}, "block must be a divisor"),
+        ({"dtype": "float64"}, "dtype must be one of"),
+        ({"dtype": "int8"}, "int8 weight must have no scale"),
+        ({"dtype": "float16", "scale": np.array([0.1, 1], np.float32)}, "exact in float16"),
+        ({"dtype": "float16", "scale": np.array([1e5, 1], np.float32)}, "exact in float16"),
+        ({"scale": np.array([3e38, 1], np.float32)}, "must be finite"),
     ],
 )
 def test_a_contradiction_is_refused(changes, rule):

@@ -8,8 +8,8 @@ from tfcompress.codec.range_coder import decode_symbols, encode_symbols
 from tfcompress.errors import PayloadError
 
 
-def literal_encode(symbols, num_bits, zero_symbol, row):
-    """FORMAT.md section 3 word for word, with `low` as one unbounded integer."""
+def literal_encode(symbols, num_bits, zero_symbol, row, zeros="dense", a=0, b=0):
+    """FORMAT.md section 5 word for word, with `low` as one unbounded integer."""
     low, range_, shifts = 0, 2**32 - 1, 0
     models = {}
 
@@ -29,9 +29,25 @@ def literal_encode(symbols, num_bits, zero_symbol, row):
     def nz(j):
         return 1 if j < 0 else int(symbols[j] != zero_symbol)
 
-    for i, s in enumerate(int(s) for s in symbols):
-        if zero_symbol is not None:
+    def w(j):
+        return 1 if j < 0 else int(any(symbols[j : j + a] != zero_symbol))
+
+    def code_zero(i, s):
+        if zeros != "n_of_m":
             code(("zero", nz(i - 1) + 2 * nz(i - 2) + 4 * nz(i - row)), int(s != zero_symbol))
+            return
+        found = sum(nz(j) for j in range(i - i % b, i))
+        if found < a:
+            code(("zero", found), int(s != zero_symbol))
+
+    for i, s in enumerate(int(s) for s in symbols):
+        if zeros == "blocks":
+            if i % a == 0:
+                code(("block", w(i - a) + 2 * w(i - row)), w(i))
+            if not w(i - i % a):
+                continue
+        if zero_symbol is not None:
+            code_zero(i, s)
             if s == zero_symbol:
                 continue
         node = 1
@@ -61,6 +77,61 @@ def test_equals_the_format_word_for_word_and_comes_back(section):
     data = encode_symbols(symbols, num_bits, zero_symbol, row)
     assert data == literal_encode(symbols, num_bits, zero_symbol, row)
     np.testing.assert_array_equal(decode_symbols(data, symbols.size, num_bits, zero_symbol, row), symbols)
+
+
+@st.composite
+def structured(draw):
+    num_bits, unit = draw(st.integers(1, 8)), draw(st.sampled_from([2, 3, 4, 8, 16, 32]))
+    zero_symbol = draw(st.integers(0, 2**num_bits - 1))
+    row = unit * draw(st.integers(1, 4))
+    count = row * draw(st.integers(1, 5))
+    rng = np.random.default_rng(draw(st.integers(0, 2**32)))
+    symbols = rng.integers(0, 2**num_bits, count).astype(np.uint8)
+    symbols[rng.random(count) < draw(st.sampled_from([0, 0.5, 0.9]))] = zero_symbol
+    kept = draw(st.integers(1, unit - 1))
+    if unit in (4, 8, 16, 32) and draw(st.booleans()):
+        order = rng.permuted(np.tile(np.arange(unit), (count // unit, 1)), axis=1)
+        symbols.reshape(-1, unit)[order >= kept] = zero_symbol
+        return symbols, num_bits, zero_symbol, row, "n_of_m", kept, unit
+    symbols.reshape(-1, unit)[rng.random(count // unit) < draw(st.sampled_from([0, 0.5, 0.9, 1]))] = zero_symbol
+    return symbols, num_bits, zero_symbol, row, "blocks", unit, 0
+
+
+@given(structured())
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_blocks_and_groups_equal_the_format_word_for_word_and_come_back(case):
+    symbols, *fields = case
+    data = encode_symbols(symbols, *fields)
+    assert data == literal_encode(symbols, *fields)
+    np.testing.assert_array_equal(decode_symbols(data, symbols.size, *fields), symbols)
+
+
+@pytest.mark.parametrize(("zeros", "a", "b"), [("blocks", 48, 0), ("n_of_m", 3, 32)])
+def test_structured_sections_longer_than_one_chunk_come_back(zeros, a, b):
+    rng = np.random.default_rng(0)
+    symbols = rng.integers(0, 4, (800, 96)).astype(np.uint8)
+    if zeros == "blocks":
+        symbols.reshape(-1, a)[rng.random(1600) < 0.7] = 2
+    else:
+        symbols.reshape(-1, b)[:, 3:] = 2
+    data = encode_symbols(symbols.reshape(-1), 2, 2, 96, zeros, a, b)
+    back = decode_symbols(data, symbols.size, 2, 2, 96, zeros, a, b)
+    np.testing.assert_array_equal(back, symbols.reshape(-1))
+
+
+def test_a_written_block_of_zeros_is_refused():
+    # The first bit says that the block is written, the next two that its symbols are zero.
+    data = bytes([0x80, 0x00, 0x01])
+    assert decode_symbols(data, 2, 2, 2, 2).tolist() != [2, 2]
+    with pytest.raises(PayloadError, match="written must have a nonzero"):
+        decode_symbols(data, 2, 2, 2, 2, "blocks", 2)
+
+
+def test_a_section_that_ends_before_its_symbols_is_refused():
+    symbols = np.random.default_rng(0).integers(0, 16, 200).astype(np.uint8)
+    data = encode_symbols(symbols, 4, None, 10)
+    with pytest.raises(PayloadError, match="bytes for its symbols"):
+        decode_symbols(data, 2000, 4, None, 10)
 
 
 def test_carries_and_long_runs_come_back():

@@ -41,7 +41,7 @@ def frequencies_of(counts: np.ndarray) -> np.ndarray:
 
 
 def estimate_size(counts: np.ndarray) -> float:
-    """Bytes of a section of values with these counts, within a few bytes.
+    """Bytes of a section of values with these counts, within 16 bytes and 0.03 %.
 
     Args:
         counts: int64, one per symbol of the encoding.
