@@ -1,8 +1,9 @@
-"""Static reshapes: `[batch, n]` computed while running becomes the constant `[-1, n]`.
+"""Reshapes: `[batch, n]` computed while running becomes the constant `[-1, n]`, or goes altogether.
 
 For a Flatten behind a batch of unknown size the converter writes SHAPE, STRIDED_SLICE, PACK and
 RESHAPE. RESHAPE infers one -1 itself, so the three ops, their constants and a tensor whose size is
-known only while running can go.
+known only while running can go. A fully-connected op flattens its input itself, so before one the
+RESHAPE can go, too.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ from typing import Any
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress.convert.graph import add_constant, add_tensor, constant
+from tfcompress.convert.graph import add_constant, add_tensor, constant, custom_name
 
 __all__ = ["make_reshapes_static"]
 
 Builtin = schema.BuiltinOperator
-SHAPE_ARITHMETIC = {Builtin.SHAPE, Builtin.STRIDED_SLICE, Builtin.PACK}
+DROPPABLE = {Builtin.SHAPE, Builtin.STRIDED_SLICE, Builtin.PACK, Builtin.RESHAPE}
 
 
 def make_reshapes_static(model: Any, subgraph: Any) -> None:
@@ -34,7 +35,31 @@ def make_reshapes_static(model: Any, subgraph: Any) -> None:
             buffer = add_constant(model, np.array(shape, "<i4").tobytes())
             index = add_tensor(subgraph, [len(shape)], schema.TensorType.INT32, buffer)
             operator.inputs = np.array([operator.inputs[0], index], np.int32)
+    _bypass_before_dense(model, subgraph)
     _drop_unread(model, subgraph)
+
+
+def _bypass_before_dense(model: Any, subgraph: Any) -> None:
+    """Lets fully-connected ops read what a RESHAPE reads: their output depends on the number of elements alone."""
+    sources = {
+        int(operator.outputs[0]): int(operator.inputs[0])
+        for operator in subgraph.operators
+        if _builtin(model, operator) == Builtin.RESHAPE
+    }
+    for operator in subgraph.operators:
+        if not _flattens(model, operator):
+            continue
+        inputs = [int(index) for index in operator.inputs]
+        while inputs[0] in sources:
+            inputs[0] = sources[inputs[0]]
+        operator.inputs = np.array(inputs, np.int32)
+
+
+def _flattens(model: Any, operator: Any) -> bool:
+    """Whether an op is fully-connected and gives [rows, outputs] whatever the rank of its input."""
+    if custom_name(model, operator) == "TfcFullyConnected":
+        return operator.customOptions is not None and len(operator.customOptions) == 3 and not operator.customOptions[2]
+    return _builtin(model, operator) == Builtin.FULLY_CONNECTED and not operator.builtinOptions.keepNumDims
 
 
 def _static_shape(model: Any, subgraph: Any, pack: Any) -> list[int] | None:
@@ -56,7 +81,7 @@ def _drop_unread(model: Any, subgraph: Any) -> None:
         kept = [
             operator
             for operator in subgraph.operators
-            if _builtin(model, operator) not in SHAPE_ARITHMETIC or read & {int(i) for i in operator.outputs}
+            if _builtin(model, operator) not in DROPPABLE or read & {int(i) for i in operator.outputs}
         ]
         if len(kept) == len(subgraph.operators):
             return
