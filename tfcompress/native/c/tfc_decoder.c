@@ -13,9 +13,11 @@ enum {
   BLOCK_MODELS = 4,
   MODEL_SIZE = 3,
   RANS_LANES = 32,
+  PAST_END = 20,
   RANS_TOTAL = 4096
 };
 
+#define MAGIC UINT32_C(0x57434654)  // TFCW
 #define RANS_LOW UINT32_C(65536)
 #define RANGE_LOW (UINT32_C(1) << 24)
 
@@ -344,7 +346,7 @@ tfc_status tfc_open(const uint8_t* payload, size_t size, tfc_info* info) {
   memset(info, 0, sizeof *info);
   info->payload = payload;
   info->size = size;
-  if (size < 4 || memcmp(payload, "TFCW", 4) != 0) return TFC_BAD_MAGIC;
+  if (size < 4 || load32(payload) != MAGIC) return TFC_BAD_MAGIC;
   if (size <= HEADER_SIZE) return TFC_BAD_LENGTH;
   if (payload[8] > 1) return TFC_NEWER_VERSION;
   cursor c = {payload, size, HEADER_SIZE, false};
@@ -413,7 +415,8 @@ typedef struct {
   const tfc_info* info;
   bit_reader side, codes, raw;
   // Adaptive.
-  uint32_t range, code;
+  uint32_t range, code, past_end;
+  bool overrun;
   uint8_t *models, *row_nonzero, *row_written;
   uint32_t nonzero_1, nonzero_2,
       written_1;  // Of the symbols and the block before.
@@ -439,12 +442,19 @@ typedef struct {
 // ---------------------------------------------------------------- Adaptive
 // binary coding
 
+// The next byte of the section, then zeros. No encoder writes a section that
+// needs more than PAST_END of them while code is not 0.
 static uint32_t code_byte(decoder* d) {
-  return d->codes.at < d->codes.size ? d->codes.data[d->codes.at++] : 0;
+  if (d->codes.at < d->codes.size) return d->codes.data[d->codes.at++];
+  if (d->past_end <= PAST_END && ++d->past_end > PAST_END && d->code != 0)
+    d->overrun = true;
+  return 0;
 }
 
-static void start_adaptive(decoder* d, uint8_t* workspace) {
+static tfc_status start_adaptive(decoder* d, uint8_t* workspace) {
   const tfc_info* info = d->info;
+  const size_t size = d->codes.size;
+  if (size > 0 && d->codes.data[size - 1] == 0) return TFC_BAD_CODES;
   d->models = workspace;
   const size_t models =
       ((size_t)1 << info->symbol_bits) + ZERO_MODELS + BLOCK_MODELS;
@@ -462,6 +472,8 @@ static void start_adaptive(decoder* d, uint8_t* workspace) {
   d->nonzero_1 = d->nonzero_2 = d->written_1 = 1;
   d->range = UINT32_C(0xFFFFFFFF);
   for (int i = 0; i < 4; ++i) d->code = d->code << 8 | code_byte(d);
+  // The encoder's number is smaller than its range, and stays so.
+  return d->code < d->range ? TFC_OK : TFC_BAD_CODES;
 }
 
 static uint32_t adaptive_bit(decoder* d, size_t model) {
@@ -631,14 +643,13 @@ static bool next_value(decoder* d, uint32_t* value) {
   else
     read = read_bits(&d->codes, d->info->symbol_bits, value);
   d->any_value = true;
-  return read && *value < d->info->symbols;
+  return read && !d->overrun && *value < d->info->symbols;
 }
 
 static bool values_end(const decoder* d) {
   if (d->info->coder == TFC_RANS) return rans_ends(d);
-  if (d->info->coder == TFC_PLAIN)
-    return d->codes.at == d->codes.size && d->codes.held == 0;
-  return true;
+  if (d->info->coder == TFC_ADAPTIVE) return !d->overrun;
+  return d->codes.at == d->codes.size && d->codes.held == 0;
 }
 
 static tfc_status next_bitmap(decoder* d, uint32_t* symbol) {
@@ -854,12 +865,7 @@ static tfc_status start(decoder* d, const tfc_info* info, void* workspace,
   d->raw = bits_from(info, info->raw_at, info->size);
   if (info->zeros == TFC_RUN_LENGTH) d->entries = info->zeros_b;
   if (info->coder == TFC_RANS) return start_rans(d, workspace);
-  if (info->coder == TFC_ADAPTIVE) {
-    if (d->codes.size > 0 && d->codes.data[d->codes.size - 1] == 0)
-      return TFC_BAD_CODES;
-    start_adaptive(d, workspace);
-  }
-  return TFC_OK;
+  return info->coder == TFC_ADAPTIVE ? start_adaptive(d, workspace) : TFC_OK;
 }
 
 tfc_status tfc_decode_into(const tfc_info* info, void* out, size_t out_size,
