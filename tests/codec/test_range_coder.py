@@ -185,3 +185,9 @@ def test_all_zeros_take_no_bytes():
 def test_a_trailing_zero_byte_is_refused():
     with pytest.raises(PayloadError, match="zero byte"):
         decode_symbols(b"\x01\x00", 5, 4, 8, 1)
+
+
+def test_a_number_that_is_not_smaller_than_the_first_range_is_refused():
+    # No encoder writes it; a decoder of 32 bits would wrap around where one of Python's integers does not.
+    with pytest.raises(PayloadError, match="four bytes of 255"):
+        decode_symbols(b"\xff\xff\xff\xff\x01", 5, 4, 8, 1)

@@ -258,11 +258,13 @@ def decode_symbols(
         uint8, shape [count].
 
     Raises:
-        PayloadError: The section ends in a zero byte, which an encoder never writes, or before its
-            symbols do, or a block that is said to have a nonzero symbol has none.
+        PayloadError: The section ends in a zero byte or starts with four of 255, which an encoder never
+            writes, or ends before its symbols do, or a block that is said to have a nonzero symbol has none.
     """
     if data.endswith(b"\0"):
         raise PayloadError("an entropy-coded section must not end in a zero byte", f"codes_size={len(data)}")
+    if data.startswith(b"\xff\xff\xff\xff"):
+        raise PayloadError("an entropy-coded section must not start with four bytes of 255", f"codes_size={len(data)}")
     model = _Model(num_bits, zero_symbol, row, zeros, a, b)
     decoder = _Decoder(data, model.size)
     symbols = bytearray()
