@@ -58,7 +58,7 @@ def candidates(
             (estimate_size(each) + structure.side_size(zeros), zeros) for each, zeros in structure.value_counts()
         ]
     # Frequencies of 12 bits and 32 states of 4 bytes are too coarse for few rare symbols among many zeros.
-    coarse = large and estimate_size(counts) > 1.005 * _entropy(counts) / 8 + 64
+    coarse = large and estimate_size(counts) > 1.005 * _entropy(counts) / 8 + 64 + alphabet
     if not large or smallest or coarse:
         sizes["adaptive"] = list(_adaptive_sizes(structure))
     sized: list[tuple[float, Plan]] = []
