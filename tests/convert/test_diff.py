@@ -111,3 +111,17 @@ def test_constants_of_types_without_numbers_are_compared_by_their_bytes():
 
     assert changes(file([True] * 4), file([True] * 4)) == [("same", None)]
     assert changes(file([True] * 4), file([True] * 3 + [False])) == [("changed", None)]
+
+
+def test_numbers_that_are_none_have_no_distance(mlp):
+    def with_value(value):
+        model = load(mlp.float_file)
+        tensor = model.subgraphs[0].tensors[model.subgraphs[0].operators[1].inputs[1]]
+        weight = constant(model, tensor).copy()
+        weight.view(np.uint32)[3, 4] = value
+        tensor.buffer = add_constant(model, weight.tobytes())
+        return save(model)
+
+    before, quiet, signalling = save(load(mlp.float_file)), with_value(0x7FC00000), with_value(0x7FA00000)
+    assert ("changed", None) in changes(before, quiet) and ("changed", None) in changes(before, signalling)
+    assert {change for change, _ in changes(quiet, quiet)} == {"same"}

@@ -1,3 +1,5 @@
+import functools
+
 import flatbuffers
 import numpy as np
 import pytest
@@ -5,7 +7,7 @@ from ai_edge_litert import schema_py_generated as schema
 from ai_edge_litert.interpreter import Interpreter
 from grid_models import run
 
-from tfcompress.convert import audit, expand, inspect, pack, strip_names
+from tfcompress.convert import audit, diff, expand, inspect, pack, strip_names
 from tfcompress.convert.graph import add_constant, add_tensor, constant, load, op_name, save, stored
 from tfcompress.errors import InvalidInputError, TfcompressError
 
@@ -70,7 +72,8 @@ def test_a_damaged_file_never_ends_in_a_foreign_error(mlp):
             damaged = bytearray(content)
             for at in rng.integers(0, len(content), 2):
                 damaged[at] = rng.integers(0, 256)
-            for function in (pack, expand, lambda each: audit(each, mlp.promises)):
+            compare = functools.partial(diff, content)
+            for function in (pack, expand, inspect, strip_names, compare, lambda each: audit(each, mlp.promises)):
                 try:
                     function(bytes(damaged))
                 except TfcompressError:

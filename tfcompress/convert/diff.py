@@ -153,7 +153,8 @@ def _distance(before: Constant, after: Constant) -> tuple[bool, float | None]:
     old, new = old.reshape(-1), new.reshape(-1)
     if np.array_equal(old, new, equal_nan=old.dtype.kind == "f" and new.dtype.kind == "f"):
         return True, 0.0
-    distance = float(np.abs(old.astype(np.float64) - new).max())
+    with np.errstate(invalid="ignore"):  # NaN and infinity have no distance
+        distance = float(np.abs(old.astype(np.float64) - new).max())
     return False, distance if np.isfinite(distance) else None
 
 

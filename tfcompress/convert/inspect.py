@@ -114,20 +114,21 @@ class Constant:
         if self.payload is None and (self.value is None or self.type not in _WEIGHTS):
             return None
         weight = self.value if self.payload is None else self.payload.weight.weight()
-        shifted: np.ndarray = np.asarray(weight, np.float32).reshape(self.shape) - self._per_channel("zeroPoint", 0)
-        return shifted
+        values = np.asarray(weight, np.float32).reshape(self.shape)
+        return values - self._per_channel("zeroPoint", 0) if self.type in _INTEGERS else values
 
     def real(self) -> np.ndarray | None:
         """The numbers that the ops compute with: the weight under TFLite's scale; of other types the plain value."""
         weight = self.weight()
-        scaled: np.ndarray | None = self.value if weight is None else weight * self._per_channel("scale", 1)
-        return scaled
+        if weight is None:
+            return self.value
+        return weight * self._per_channel("scale", 1) if self.type in _INTEGERS else weight
 
     def _per_channel(self, field: str, default: float) -> np.ndarray:
         """A field of the quantization, in the weight's rank."""
         numbers = np.atleast_1d(np.asarray(default, np.float32))
         given = None if self.quantization is None else getattr(self.quantization, field)
-        if given is not None and len(given) and self.type in _INTEGERS:
+        if given is not None and len(given):
             numbers = np.asarray(given, np.float32)
         axis = 0 if numbers.size == 1 else int(self.quantization.quantizedDimension)
         if numbers.size not in (1, *self.shape[axis : axis + 1]):
