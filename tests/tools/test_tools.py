@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-TOOLS = sorted((ROOT / "tools").iterdir()) + [ROOT / ".ci" / "run"]
+# What has a suffix is a module that several tools share.
+TOOLS = sorted(path for path in (ROOT / "tools").iterdir() if path.is_file() and not path.suffix)
+TOOLS.append(ROOT / ".ci" / "run")
 
 
 def run(*command):
