@@ -111,7 +111,8 @@ def _parse(description: str, rows: Sequence[Row]) -> argparse.Namespace:
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="mnist.npz and fashion_mnist.npz")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the rows here")
     parser.add_argument("--check", action="store_true", help="exit code 1 when a figure is missed")
-    parser.add_argument("--only", action="append", metavar="NAME", choices=[row.name for row in rows])
+    names = [row.name for row in rows]
+    parser.add_argument("--only", action="append", metavar="NAME", choices=names, help=f"one of {', '.join(names)}")
     parser.add_argument("--quick", action="store_true", help="smaller, and never ok")
     parser.add_argument("--fresh", action="store_true", help="measure anew what was measured before")
     parser.add_argument("--cache", type=Path, default=CACHE, metavar="DIR", help="where figures and models are kept")
