@@ -206,13 +206,12 @@ class _Decoder:
 
     def bit(self, model: int) -> int:
         """Decodes one bit with `model`."""
-        p = self.probability[model]
-        count = self.seen[model]
-        bound = (self.range >> 12) * (p >> 4 or 1)
+        p, count, range_ = self.probability[model], self.seen[model], self.range
+        bound = (range_ >> 12) * (p >> 4 or 1)
         if self.code >= bound:
             self.probability[model] = p - (p * RATES[count] >> 16)
             self.code -= bound
-            range_ = self.range - bound
+            range_ -= bound
             bit = 1
         else:
             self.probability[model] = p + ((65536 - p) * RATES[count] >> 16)
@@ -269,8 +268,9 @@ def decode_symbols(
     decoder = _Decoder(data, model.size)
     symbols = bytearray()
     if zero_symbol is None:
+        symbol = _tree_walk(model, decoder.bit)
         while len(symbols) < count and not decoder.ended():
-            symbols.append(_tree_symbol(model, decoder.bit))
+            symbols.append(symbol())
     else:
         _decode_sparse(model, decoder, symbols, count)
     # Once every further bit is 0, the rest is zeros; or the first symbol, where none is zero.
@@ -278,16 +278,23 @@ def decode_symbols(
     return np.concatenate([np.frombuffer(symbols, np.uint8), rest])
 
 
-def _tree_symbol(model: _Model, bit: Callable[[int], int]) -> int:
-    node, leaf = 1, 1 << model.num_bits
-    while node < leaf:
-        node = 2 * node + (1 - (model.zero_symbol or 0) % 2 if node == model.sibling else bit(TREE + node))
-    return node - leaf
+def _tree_walk(model: _Model, bit: Callable[[int], int]) -> Callable[[], int]:
+    """A function that decodes one symbol along the tree."""
+    leaf, sibling, last = 1 << model.num_bits, model.sibling, 1 - (model.zero_symbol or 0) % 2
+
+    def symbol() -> int:
+        node = 1
+        while node < leaf:
+            node = 2 * node + (last if node == sibling else bit(TREE + node))
+        return node - leaf
+
+    return symbol
 
 
 def _decode_sparse(model: _Model, decoder: _Decoder, symbols: bytearray, count: int) -> None:
     """Appends symbols until `count`, or until only zeros are left."""
-    bit, row, zero = decoder.bit, model.row, model.zero_symbol or 0
+    bit, row, zero, unit = decoder.bit, model.row, model.zero_symbol or 0, model.unit
+    symbol = _tree_walk(model, bit)
     blocked, grouped = model.zeros == "blocks", model.zeros == "n_of_m"
     nonzero, written = bytearray(b"\1\1"), bytearray()  # nonzero starts two symbols before the first
     while len(symbols) < count and not decoder.ended():
@@ -299,14 +306,14 @@ def _decode_sparse(model: _Model, decoder: _Decoder, symbols: bytearray, count: 
                 symbols += bytes([zero]) * model.a
                 continue
         found = 0
-        for _ in range(model.unit):
+        for _ in range(unit):
             if grouped:
                 flag = bit(ZERO + found) if found < model.a else 0
             else:
                 above = nonzero[-row] if len(symbols) >= row else 1
                 flag = bit(ZERO + nonzero[-1] + 2 * nonzero[-2] + 4 * above)
             nonzero.append(flag)
-            symbols.append(_tree_symbol(model, bit) if flag else zero)
+            symbols.append(symbol() if flag else zero)
             found += flag
         if blocked and not found:
             raise PayloadError("a block that is written must have a nonzero symbol", f"{len(symbols)} symbols read")
