@@ -19,12 +19,22 @@ OPTIONS = {
     "sparsity.schedule": (BASE, BASE | {"sparsity": {"target": 0.5, "schedule": RAMP}}, {}, {}),
     "sparsity.n_of_m": (BASE, BASE | {"sparsity": {"target": 0.5, "granularity": "n_of_m", "n_of_m": [2, 4]}}, {}, {}),
     "sparsity.block": (BASE, BASE | {"sparsity": {"target": 0.5, "granularity": "block", "block": [1, 4]}}, {}, {}),
+    "sparsity.channel": (BASE, BASE | {"sparsity": {"target": 0.5, "granularity": "channel"}}, {}, {}),
+    "sparsity.scope": (BASE, BASE | {"sparsity": {"target": 0.5, "scope": "global"}}, {}, {}),
+    "sparsity.allocation": (BASE, BASE | {"sparsity": {"target": 0.5, "allocation": "erk"}}, {}, {}),
+    "sparsity.threshold": (BASE, BASE | {"sparsity": {"criterion": "threshold", "threshold": 0.2}}, {}, {}),
+    **{
+        f"sparsity.criterion={criterion}": (BASE, BASE | {"sparsity": {"target": 0.5, "criterion": criterion}}, {}, {})
+        for criterion in ("taylor", "movement", "fisher", "obd", "random")
+    },
     "codebook": ({"quantization": {"num_bits": 4}}, SHARED, {}, {}),
     "codebook.num_centroids": (SHARED, {"codebook": {"num_centroids": 6}}, {}, {}),
     **{
         f"codebook.init={init}": (SHARED, {"codebook": {"num_centroids": 8, "init": init}}, {}, {})
         for init in ("linear", "density", "random")
     },
+    "codebook.values": (SHARED, {"codebook": {"values": [-0.4, -0.2, -0.1, 0, 0.1, 0.2, 0.4]}}, {}, {}),
+    "codebook.granularity": (SHARED, {"codebook": {"num_centroids": 8, "granularity": "channel"}}, {}, {}),
     "codebook with bits": (SHARED, SHARED | {"quantization": {"num_bits": 4}}, {}, {}),
     **{
         f"quantization.num_bits={bits}": (BASE, BASE | {"quantization": {"num_bits": bits}}, {}, {})
@@ -32,6 +42,16 @@ OPTIONS = {
     },
     "quantization.granularity": (BASE, BASE | {"quantization": {"num_bits": 4, "granularity": "tensor"}}, {}, {}),
     "quantization.estimator": (BASE, BASE | {"quantization": {"num_bits": 4, "estimator": "lsq"}}, {}, {}),
+    **{
+        f"quantization.scheme={scheme}": (BASE, BASE | {"quantization": {"scheme": scheme}}, {}, {})
+        for scheme in ("ternary", "binary", "power_of_two")
+    },
+    "quantization.ttq": (
+        BASE | {"quantization": {"scheme": "ternary", "granularity": "tensor"}},
+        BASE | {"quantization": {"scheme": "ternary", "estimator": "ttq"}},
+        {},
+        {},
+    ),
     "distillation": (BASE, BASE, {}, TEACHER),
     "distillation.temperature": (BASE, BASE, TEACHER, {"distillation": {"temperature": 1.0, "alpha": 0.5}}),
     "distillation.alpha": (BASE, BASE, TEACHER, {"distillation": {"temperature": 4.0, "alpha": 0.9}}),
@@ -61,7 +81,7 @@ def shipped():
         if key not in files:
             model.compile(loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True))
             total_steps = recipe.epochs * 128 // recipe.batch_size
-            wrapped = tfc.apply(model, recipe, total_steps=total_steps)
+            wrapped = tfc.apply(model, recipe, total_steps=total_steps, data=[data])
             trainee = wrapped
             if recipe.distillation is not None:
                 trainee = tfc.Distiller(wrapped, model, **recipe.distillation.model_dump())

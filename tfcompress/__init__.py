@@ -31,6 +31,7 @@ _ROOM_OF = {
     "expand": "convert",
     "finalize": "train",
     "frozen_schedules": "train",
+    "importance": "train",
     "inspect": "convert",
     "load_recipe": "recipe",
     "pack": "convert",

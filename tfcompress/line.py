@@ -32,6 +32,7 @@ __all__ = ["compress"]
 
 # The float reference is obvious loops, about 10 times slower than the kernels on a 420 k-weight CNN: it sees these
 # first test batches only.
+_IMPORTANCE_BATCHES = 32  # of training data, for criteria that look at the loss
 _REFERENCE_BATCHES = 4
 
 Progress = Callable[[int, int, dict[str, float]], None]
@@ -87,7 +88,8 @@ def compress(
     loss, the_metric = _check_everything(model, teacher, data, loss, as_metric(metric, direction), out)
     float_file = to_float_tflite(model)
     begin = time.monotonic()
-    wrapped = apply(model, recipe, total_steps=recipe.epochs * data.train.steps)
+    measured_on = islice(data.train.start(), _IMPORTANCE_BATCHES)
+    wrapped = apply(model, recipe, total_steps=recipe.epochs * data.train.steps, data=measured_on, loss=loss)
     history = _fit(wrapped, teacher or model, data, recipe, loss, on_step)
     finalized = finalize(wrapped)
     seconds = time.monotonic() - begin

@@ -53,7 +53,7 @@ def test_an_unbuilt_model_is_an_error(act):
 @pytest.mark.parametrize(
     ("techniques", "message"),
     [
-        ({"sparsity": Sparsity(target=0.5, granularity="block", block=(1, 2))}, "conv1/kernel.*two axes"),
+        ({"sparsity": Sparsity(target=0.5, granularity="block", block=(2, 2))}, "conv1/kernel.*do not tile 9 x 4"),
         ({"sparsity": Sparsity(target=0.5, granularity="n_of_m", n_of_m=(2, 4))}, "conv1/kernel.*multiples of 4"),
         ({"codebook": Codebook(num_centroids=64)}, "conv1/kernel.*more centroids"),
     ],
@@ -64,6 +64,15 @@ def test_what_a_weight_can_not_hold_is_refused_before_training(techniques, messa
     assert "REFUSED" in str(plan(small_cnn(), recipe))
     with pytest.raises(InvalidInputError, match=message):
         apply(small_cnn(), recipe)
+
+
+def test_blocks_and_channels_need_the_axes_that_they_are_cut_from():
+    blocks = Sparsity(target=0.5, granularity="block", block=(1, 2))
+    with pytest.raises(InvalidInputError, match="depthwise/kernel.*last axis is the output channel"):
+        apply(small_cnn(), recipe_of("depthwise", sparsity=blocks))
+    model = keras.Sequential([keras.Input((4,)), layers.Dense(1, name="single")])
+    with pytest.raises(InvalidInputError, match="single/kernel.*single channel"):
+        apply(model, recipe_of("single", sparsity=Sparsity(target=0.5, granularity="channel")))
 
 
 def test_remat_is_refused_by_name():

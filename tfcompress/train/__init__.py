@@ -4,6 +4,7 @@ from tfcompress.train.apply import advance, apply, frozen_schedules
 from tfcompress.train.compressed import Compressed
 from tfcompress.train.distiller import Distiller
 from tfcompress.train.finalize import Finalized, finalize
+from tfcompress.train.importance import importance
 from tfcompress.train.plan import Plan, PlanRow, plan
 from tfcompress.train.summary import summary
 
@@ -17,6 +18,7 @@ __all__ = [
     "apply",
     "finalize",
     "frozen_schedules",
+    "importance",
     "plan",
     "summary",
 ]

@@ -3,21 +3,32 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 
 from tfcompress.errors import InvalidInputError
 from tfcompress.recipe import Recipe, Rule, Sparsity
 from tfcompress.train.compressed import Compressed
+from tfcompress.train.importance import observe
 from tfcompress.train.plan import check_model, plan
 from tfcompress.train.targets import Found, Target, channel_axes, find_variables, rule_for, why_not
 from tfcompress.train.techniques import tfmot
+from tfcompress.train.techniques.pruning import MEASURED
+from tfcompress.weights import erdos_renyi_kernel
 
 __all__ = ["advance", "apply", "copy_model", "frozen_schedules", "wrappers"]
 
 
-def apply(model: keras.Model, recipe: Recipe, *, total_steps: int | None = None) -> Compressed:
+def apply(
+    model: keras.Model,
+    recipe: Recipe,
+    *,
+    total_steps: int | None = None,
+    data: Iterable[tuple[Any, ...]] | None = None,
+    loss: Any = None,
+) -> Compressed:
     """Wraps a copy of a model so that training keeps what the recipe asks.
 
     The result compiles, fits, evaluates, predicts, saves and loads as any Keras model. `model`
@@ -29,6 +40,9 @@ def apply(model: keras.Model, recipe: Recipe, *, total_steps: int | None = None)
         recipe: What to compress.
         total_steps: Optimizer updates of the coming training. Sparsity then ramps up over the first
             half; without it the weights are pruned once, at once.
+        data: Batches (x, y) or (x, y, sample_weight), for criteria that look at the loss: "obd" needs
+            them always, "taylor" and "fisher" where the first mask is chosen before the first step.
+        loss: A Keras loss for them; None means the compiled one.
 
     Returns:
         The wrapped model, not compiled.
@@ -53,10 +67,30 @@ def apply(model: keras.Model, recipe: Recipe, *, total_steps: int | None = None)
         )
     targets = _targets(inner, recipe, total_steps, {} if before is None else {t.position: t for t in before.targets})
     wrapped = Compressed(copy_model(inner), targets, dtype=model.dtype_policy)
+    if before is None:
+        loss = model.loss if loss is None and getattr(model, "compiled", False) else loss
+    _measure(wrapped, data, loss)
     wrapped.start()
     if before is not None:
         _carry_over(before, wrapped)
     return wrapped
+
+
+def _measure(wrapped: Compressed, data: Iterable[tuple[Any, ...]] | None, loss: Any) -> None:
+    """Fills the importance of the weights whose criterion looks at the loss, from the model as it is now."""
+    choosing = [t.pruner for t in wrapped.transforms if t.pruner is not None and not t.target.mask_frozen]
+    needing = [
+        pruner
+        for pruner in choosing
+        if pruner.sparsity.criterion == "obd"
+        or (pruner.sparsity.criterion in MEASURED and (data is not None or pruner.prunes_at_once()))
+    ]
+    batches = list(data) if needing and data is not None else []
+    for criterion in sorted({pruner.sparsity.criterion for pruner in needing}):
+        pruners = [pruner for pruner in needing if pruner.sparsity.criterion == criterion]
+        values = observe(wrapped.inner, [pruner.variable for pruner in pruners], batches, criterion, loss=loss)
+        for pruner, value in zip(pruners, values, strict=True):
+            pruner.remember(value)
 
 
 def _check_no_nesting(model: keras.Layer) -> None:
@@ -84,16 +118,38 @@ def _check_own_steps(model: keras.Layer) -> None:
 def _targets(
     model: keras.Layer, recipe: Recipe, total_steps: int | None, before: dict[int, Target]
 ) -> tuple[Target, ...]:
-    targets = []
+    asked = {}
     for item in find_variables(model):
         rule = rule_for(recipe, item)
-        asked = why_not(item) is None and rule is not None and not rule.is_empty
-        if asked:
-            assert rule is not None
-            targets.append(_target(item, rule, total_steps, before.get(item.position)))
-        elif item.position in before:
-            targets.append(before[item.position].model_copy(update={"mask_frozen": True}))
+        if why_not(item) is None and rule is not None and not rule.is_empty:
+            asked[item.position] = (item, rule)
+    asked = _allocated(asked)
+    targets = []
+    for position in sorted({*asked, *before}):
+        if position in asked:
+            target = _target(*asked[position], total_steps, before.get(position))
+            targets.append(target.model_copy(update={"seed": recipe.seed}))
+        else:
+            targets.append(before[position].model_copy(update={"mask_frozen": True}))
     return tuple(targets)
+
+
+def _allocated(asked: dict[int, tuple[Found, Rule]]) -> dict[int, tuple[Found, Rule]]:
+    """Gives the weights of each Erdős–Rényi allocation sparsities of their own; some may stay dense."""
+    groups: dict[str, list[int]] = {}
+    for position, (_, rule) in asked.items():
+        if rule.sparsity is not None and rule.sparsity.allocation == "erk":
+            groups.setdefault(rule.sparsity.model_dump_json(), []).append(position)
+    result = dict(asked)
+    for positions in groups.values():
+        sparsity = asked[positions[0]][1].sparsity
+        assert sparsity is not None and sparsity.target is not None
+        shapes = [tuple(asked[position][0].variable.shape) for position in positions]
+        for position, share in zip(positions, erdos_renyi_kernel(shapes, sparsity.target), strict=True):
+            item, rule = asked[position]
+            own = None if share <= 0 else sparsity.model_copy(update={"target": share})
+            result[position] = (item, rule.model_copy(update={"sparsity": own}))
+    return result
 
 
 def _target(item: Found, rule: Rule, total_steps: int | None, before: Target | None) -> Target:
@@ -126,12 +182,12 @@ def _schedule(sparsity: Sparsity, total_steps: int | None) -> object:
     if sparsity.schedule is None:
         return tfmot.default_schedule(sparsity, total_steps)
     reached = tfmot.final_sparsity(sparsity.schedule, total_steps)
-    if sparsity.granularity == "n_of_m":
-        reached = None if reached is None else sparsity.target
-    if reached is None or abs(reached - sparsity.target) > 1e-6:
+    if sparsity.granularity == "n_of_m" or sparsity.target is None:
+        reached = None if reached is None else sparsity.target or 0.0
+    if reached is None or abs(reached - (sparsity.target or 0.0)) > 1e-6:
         raise InvalidInputError(
             "a schedule must reach the target sparsity within the training",
-            f"target={sparsity.target:g}, last update at sparsity={reached}, total_steps={total_steps}, "
+            f"target={sparsity.target}, last update at sparsity={reached}, total_steps={total_steps}, "
             f"schedule={sparsity.schedule.class_name}({sparsity.schedule.config})",
             "End it on a step where it updates (begin_step + k * frequency) and within total_steps",
         )

@@ -14,7 +14,8 @@ from tfcompress.train.cache import WeightCache
 from tfcompress.train.scope import SubstituteScope, full_precision
 from tfcompress.train.steps import AdvancingModel
 from tfcompress.train.targets import Target, find_variables
-from tfcompress.train.techniques.transform import Transform, update_masks
+from tfcompress.train.techniques.pruning import update_masks
+from tfcompress.train.techniques.transform import Transform
 
 __all__ = ["Compressed"]
 
@@ -139,6 +140,8 @@ class Compressed(AdvancingModel):
         def note(value: tf.Tensor) -> tuple:
             def gradient(upstream: tf.Tensor) -> tf.Tensor:
                 self._unseen.discard(path)
+                if transform.pruner is not None and not self.frozen:
+                    transform.pruner.observe(upstream)
                 return upstream
 
             return tf.identity(value), gradient
@@ -159,9 +162,16 @@ class Compressed(AdvancingModel):
             return
         updated = tf.convert_to_tensor(updated)
         self._step.assign(self._step.value + tf.cast(updated, tf.int64))
-        update_masks(self._transforms, tf.identity(self._step.value))
+        for transform in self._transforms:
+            if transform.pruner is not None:
+                transform.pruner.advance(updated)
+        self._update_masks()
         for transform in self._transforms:
             transform.advance(tf.identity(self._step.value), updated)
+
+    def _update_masks(self) -> None:
+        pruners = [t.pruner for t in self._transforms if t.pruner is not None and not t.target.mask_frozen]
+        update_masks(pruners, tf.identity(self._step.value))
 
     def check_gradients(self) -> None:
         """Checks, once, that every trainable target got a gradient in the step just traced.
@@ -183,7 +193,10 @@ class Compressed(AdvancingModel):
 
     def start(self) -> None:
         """Fills the compression state from the weights before training: step 0 of the schedules."""
-        update_masks(self._transforms, tf.constant(0, tf.int64))
+        for transform in self._transforms:
+            if transform.pruner is not None:
+                transform.pruner.start()
+        self._update_masks()
         for transform in self._transforms:
             transform.start()
 

@@ -13,7 +13,9 @@ from tfcompress.train.apply import copy_model
 from tfcompress.train.compressed import Compressed
 from tfcompress.train.distiller import Distiller
 from tfcompress.train.targets import Target, find_variables
-from tfcompress.train.techniques.transform import Transform, expected_zeros
+from tfcompress.train.techniques.pruning import expected_zeros
+from tfcompress.train.techniques.transform import Transform
+from tfcompress.weights import kept_count
 
 __all__ = ["Finalized", "finalize"]
 
@@ -52,6 +54,7 @@ def finalize(model: keras.Model) -> Finalized:
         weight = transform.value()
         found[transform.target.position].variable.assign(weight)
         promises.append(_promise(transform, weight, int(model.step.numpy())))
+    _check_global(model, promises)
     return Finalized(plain, tuple(promises))
 
 
@@ -70,7 +73,7 @@ def _promise(transform: Transform, weight: np.ndarray, step: int) -> Promise:
         layer=target.layer,
         variable=target.variable,
         shape=tuple(weight.shape[axis] for axis in (*target.channel_axes, *rest)),
-        sparsity=target.sparsity.target if target.sparsity else None,
+        sparsity=target.sparsity.target if target.sparsity and target.sparsity.scope == "layer" else None,
         num_centroids=_centroids(target),
         num_bits=_num_bits(target),
         zeros=zeros,
@@ -88,10 +91,11 @@ def _check(promise: Promise, target: Target, weight: np.ndarray, step: int) -> N
             "a finalized weight must be finite", f"'{promise.variable}' holds NaN or Inf", "Lower the learning rate"
         )
     if target.sparsity is not None:
-        least = expected_zeros(target.sparsity, weight.shape)
+        channels = int(np.prod([weight.shape[axis] for axis in target.channel_axes]))
+        least = expected_zeros(target.sparsity, weight.shape, channels)
         if promise.zeros < least:
             raise BrokenPromiseError(
-                f"'{promise.variable}' must hold {least} zeros ({promise.sparsity:g} of {weight.size})",
+                f"'{promise.variable}' must hold {least} zeros ({target.sparsity.target} of {weight.size})",
                 f"{promise.zeros} zeros after {step} optimizer updates",
                 "Train to the end of the schedule, or give `apply` the total_steps that you train",
             )
@@ -103,6 +107,30 @@ def _check(promise: Promise, target: Target, weight: np.ndarray, step: int) -> N
         raise BrokenPromiseError(
             f"'{promise.variable}' must hold at most {most} distinct values per scale", f"{promise.levels} values"
         )
+
+
+def _check_global(model: Compressed, promises: list[Promise]) -> None:
+    """Checks the total zeros of each group that was ranked together.
+
+    Raises:
+        BrokenPromiseError: They are fewer than what was asked.
+    """
+    groups: dict[str, list[tuple[Transform, Promise]]] = {}
+    for transform, promise in zip(model.transforms, promises, strict=True):
+        sparsity = transform.target.sparsity
+        if sparsity is not None and sparsity.scope == "global":
+            groups.setdefault(sparsity.model_dump_json(), []).append((transform, promise))
+    for group in groups.values():
+        sparsity = group[0][0].target.sparsity
+        assert sparsity is not None and sparsity.target is not None
+        size, zeros = (sum(counts) for counts in zip(*((np.prod(p.shape), p.zeros) for _, p in group), strict=True))
+        least = int(size) - kept_count(int(size), sparsity.target)
+        if zeros < least:
+            raise BrokenPromiseError(
+                f"the {len(group)} weights that are ranked together must hold {least} zeros ({sparsity.target:g})",
+                f"{zeros} zeros after {int(model.step.numpy())} optimizer updates",
+                "Train to the end of the schedule, or give `apply` the total_steps that you train",
+            )
 
 
 def _granularity(target: Target) -> str:

@@ -12,7 +12,7 @@ import keras
 from tfcompress.errors import InvalidInputError
 from tfcompress.recipe import Recipe, Rule
 from tfcompress.train.compressed import Compressed
-from tfcompress.train.targets import Found, check_built, find_variables, layer_paths, rule_for, why_not
+from tfcompress.train.targets import Found, channel_axes, check_built, find_variables, layer_paths, rule_for, why_not
 
 __all__ = ["Plan", "PlanRow", "check_model", "plan", "text_table"]
 
@@ -144,11 +144,15 @@ def _refusal(item: Found, rule: Rule, shape: tuple[int, ...]) -> str | None:
         return "more centroids than weights"
     if rule.sparsity is None:
         return None
+    axes = channel_axes(item.layer, item.variable)
     if rule.sparsity.block is not None:
-        if len(shape) != 2:
-            return "blocks need a weight with two axes"
-        if shape[0] % rule.sparsity.block[0] or shape[1] % rule.sparsity.block[1]:
-            return f"blocks of {rule.sparsity.block} do not tile the weight"
+        if axes != (len(shape) - 1,):
+            return "blocks need a weight whose last axis is the output channel"
+        rows, columns = rule.sparsity.block
+        if math.prod(shape[:-1]) % rows or shape[-1] % columns:
+            return f"blocks of {rule.sparsity.block} do not tile {math.prod(shape[:-1])} x {shape[-1]}"
+    if rule.sparsity.granularity == "channel" and math.prod(shape[axis] for axis in axes) < 2:
+        return "a single channel can not be pruned"
     if rule.sparsity.n_of_m is not None:
         if len(shape) not in (2, 4):
             return "n of m needs a weight with two or four axes"

@@ -29,6 +29,7 @@ class Target(BaseModel):
         codebook: Asked codebook, or None.
         quantization: Asked quantization, or None.
         mask_frozen: Whether the mask was chosen by an earlier `apply` and stays.
+        seed: Seed of the random draws.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -41,6 +42,7 @@ class Target(BaseModel):
     codebook: Codebook | None = None
     quantization: Quantization | None = None
     mask_frozen: bool = False
+    seed: int = 0
 
 
 @dataclass(frozen=True)

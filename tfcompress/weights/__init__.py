@@ -1,16 +1,22 @@
 """The maths on one weight tensor: masks, codebooks and quantizers with their gradients."""
 
+from tfcompress.weights.allocation import erdos_renyi_kernel
 from tfcompress.weights.binary import binary_quantize
 from tfcompress.weights.codebook import nearest_centroid, refine_centroids
 from tfcompress.weights.fixed import nearest_value
 from tfcompress.weights.mask import kept_count, magnitude_mask
 from tfcompress.weights.power_of_two import max_exponent, power_of_two_quantize, power_of_two_scale
+from tfcompress.weights.saliency import channel_saliency, curvature_saliency, from_zero
 from tfcompress.weights.scale import refine_scale, search_scale
 from tfcompress.weights.ternary import mean_magnitude, ternary_codes, ternary_quantize, trained_ternary_quantize
 from tfcompress.weights.uniform import lsq_quantize, lsq_scale, max_code, quantize_codes, ste_quantize
 
 __all__ = [
     "binary_quantize",
+    "channel_saliency",
+    "curvature_saliency",
+    "erdos_renyi_kernel",
+    "from_zero",
     "kept_count",
     "lsq_quantize",
     "lsq_scale",

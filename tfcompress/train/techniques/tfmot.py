@@ -24,10 +24,12 @@ __all__ = [
     "default_schedule",
     "final_sparsity",
     "initial_centroids",
+    "kept_now",
     "rebuild_schedule",
     "update_masks",
 ]
 
+Score = Callable[[tf.Tensor], tf.Tensor]
 _LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 
 
@@ -60,21 +62,23 @@ def default_schedule(sparsity: Sparsity, total_steps: int | None) -> ScheduleSpe
 
     Over `total_steps` updates: a cubic ramp from 0 to the target over the first half (Zhu & Gupta,
     2017), a new mask every hundredth of the steps, then a frozen mask. `n_of_m` has no ramp in
-    TFMOT: its mask is chosen anew over the first half, at full sparsity. Without `total_steps`, or
-    with a single one: one mask, before the first step.
+    TFMOT, and a threshold none at all: their masks are chosen anew over the first half. Without
+    `total_steps`, or with a single one: one mask, before the first step.
     """
+    # A threshold asks the schedule for its steps only; TFMOT wants some sparsity.
+    final = 0.5 if sparsity.target is None else sparsity.target
     if total_steps is None or total_steps < 2:
-        config = {"target_sparsity": sparsity.target, "begin_step": 0, "end_step": 0, "frequency": 1}
+        config = {"target_sparsity": final, "begin_step": 0, "end_step": 0, "frequency": 1}
         return ScheduleSpec(class_name="ConstantSparsity", config=config)
     frequency = max(1, total_steps // 100)
     # TFMOT updates only at begin_step + k * frequency: the ramp must end on such a step.
     end_step = max(1, total_steps // 2 // frequency) * frequency
-    if sparsity.granularity == "n_of_m":
-        config = {"target_sparsity": sparsity.target, "begin_step": 0, "end_step": end_step, "frequency": frequency}
+    if sparsity.granularity == "n_of_m" or sparsity.target is None:
+        config = {"target_sparsity": final, "begin_step": 0, "end_step": end_step, "frequency": frequency}
         return ScheduleSpec(class_name="ConstantSparsity", config=config)
     config = {
         "initial_sparsity": 0.0,
-        "final_sparsity": sparsity.target,
+        "final_sparsity": final,
         "begin_step": 0,
         "end_step": end_step,
         "power": 3,
@@ -127,37 +131,64 @@ def final_sparsity(spec: ScheduleSpec, total_steps: int | None) -> float | None:
     return None
 
 
+def kept_now(size: int, target: float, sparsity: tf.Tensor) -> tf.Tensor:
+    """Weights that stay at a step of the ramp; exactly `kept_count` at its end.
+
+    Args:
+        size: Number of weights.
+        target: Sparsity at the end.
+        sparsity: float32 sparsity of this step.
+    """
+    ramp = tf.cast(tf.round(tf.cast(size, tf.float32) * (1 - sparsity)), tf.int32)
+    # float32 miscounts in large weights: at the target the count is exact.
+    return tf.where(sparsity >= tf.constant(target, tf.float32), kept_count(size, target), tf.maximum(ramp, 1))
+
+
 @functools.cache
-def _exact_pruning(target: float) -> type:
+def _pruning() -> type:
     pruning: Any = _tfmot().pruning_impl.Pruning
 
-    class ExactPruning(pruning):
-        """TFMOT's pruning with exact counts: ties are broken by index."""
+    class ScoredPruning(pruning):
+        """TFMOT's pruning by any score, with exact counts (ties are broken by index) and blocks of any weight."""
+
+        def __init__(self, *args: Any, sparsity: Sparsity, score_of: dict[int, Score]) -> None:
+            self._sparsity, self._score_of = sparsity, score_of
+            super().__init__(*args)
+
+        def _validate_block(self) -> None:
+            """The plan has done it."""
 
         def _update_mask(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            weights = tf.convert_to_tensor(weights)
-            size = weights.shape.num_elements()
-            sparsity = tf.cast(self._pruning_schedule(self._step_fn())[1], tf.float32)
-            ramp = tf.cast(tf.round(tf.cast(size, tf.float32) * (1 - sparsity)), tf.int32)
-            # float32 miscounts in large weights: at the target the count is exact.
-            kept = tf.where(sparsity >= tf.constant(target, tf.float32), kept_count(size, target), tf.maximum(ramp, 1))
-            return magnitude_mask(weights, kept)
+            score = tf.convert_to_tensor(weights)
+            if self._sparsity.threshold is not None:
+                return self._sparsity.threshold, tf.cast(score > self._sparsity.threshold, tf.float32)
+            assert self._sparsity.target is not None
+            now = tf.cast(self._pruning_schedule(self._step_fn())[1], tf.float32)
+            return magnitude_mask(score, kept_now(score.shape.num_elements(), self._sparsity.target, now))
 
-        def _maybe_update_block_mask(self, weights: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def _maybe_update_block_mask(self, weights: tf.Variable) -> tuple[tf.Tensor, tf.Tensor]:
+            score = self._score_of[id(weights)](tf.convert_to_tensor(weights))
+            if self._sparsity.granularity == "channel":
+                threshold, mask = self._update_mask(score)
+                return threshold, tf.broadcast_to(mask, weights.shape)
+            if self._sparsity.granularity == "block":
+                return self._block_mask(score)
+            return super()._maybe_update_block_mask(score)
+
+        def _block_mask(self, score: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            # TFMOT takes 2-D weights only, and squeezes a single row or column of blocks away.
             rows, columns = self._block_size
-            blocks = tuple(size // block for size, block in zip(weights.shape, self._block_size, strict=False))
-            if (rows, columns) == (1, 1) or min(blocks) > 1:
-                return super()._maybe_update_block_mask(weights)
-            # TFMOT squeezes a single row or column of blocks away, and then refuses its rank.
-            members = tf.reshape(tf.abs(weights), [blocks[0], rows, blocks[1], columns])
+            inputs, outputs = score.shape.num_elements() // score.shape[-1], score.shape[-1]
+            members = tf.reshape(score, [inputs // rows, rows, outputs // columns, columns])
             threshold, mask = self._update_mask(tf.reduce_mean(members, axis=(1, 3)))
-            return threshold, tf.repeat(tf.repeat(mask, rows, axis=0), columns, axis=1)
+            mask = tf.repeat(tf.repeat(mask, rows, axis=0), columns, axis=1)
+            return threshold, tf.reshape(mask, score.shape)
 
-    return ExactPruning
+    return ScoredPruning
 
 
 def update_masks(
-    pruned: Sequence[tuple[tf.Variable, tf.Variable, tf.Variable]],
+    pruned: Sequence[tuple[tf.Variable, tf.Variable, tf.Variable, Score]],
     step: tf.Tensor,
     sparsity: Sparsity,
     schedule: Callable[[Any], tuple[Any, Any]],
@@ -168,10 +199,11 @@ def update_masks(
     conditional updates than one (24 s against 5 s for three layers).
 
     Args:
-        pruned: (weight, mask, threshold) of each weight. The mask receives 1 for what stays and 0
-            for what is pruned, the threshold the smallest magnitude that stays.
+        pruned: (weight, mask, threshold, score) of each weight. The mask receives 1 for what stays
+            and 0 for what is pruned, the threshold the smallest score that stays; score gives the
+            saliency of a weight's entries (or channels).
         step: Number of optimizer updates done.
-        sparsity: Target and granularity.
+        sparsity: Target, criterion and granularity.
         schedule: step -> (update now?, sparsity).
     """
     m_by_n = None
@@ -181,8 +213,15 @@ def update_masks(
         m_by_n = (group - kept, group)
         # TFMOT chooses an m-by-n mask at step 1 only; the schedule says when "step 1" is.
         step_fn = lambda: tf.cast(schedule(step)[0], tf.int64)  # noqa: E731
-    _exact_pruning(sparsity.target)(
-        step_fn, list(pruned), schedule, sparsity.block or (1, 1), "AVG", m_by_n
+    _pruning()(
+        step_fn,
+        [(weight, mask, threshold) for weight, mask, threshold, _ in pruned],
+        schedule,
+        sparsity.block or (1, 1),
+        "AVG",
+        m_by_n,
+        sparsity=sparsity,
+        score_of={id(weight): score for weight, _, _, score in pruned},
     ).conditional_mask_update()
 
 

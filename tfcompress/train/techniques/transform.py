@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import keras
 import numpy as np
 import tensorflow as tf
 
-from tfcompress.recipe import Quantization, Sparsity
+from tfcompress.recipe import Quantization
 from tfcompress.train.scope import full_precision
 from tfcompress.train.targets import Target
-from tfcompress.train.techniques import tfmot
+from tfcompress.train.techniques.pruning import Pruner
 from tfcompress.train.techniques.quantizing import Make, Quantizer, Read, make_quantizer
 from tfcompress.train.techniques.sharing import FixedValues, LearnedValues
-from tfcompress.weights import kept_count
 
-__all__ = ["Transform", "expected_zeros", "update_masks"]
+__all__ = ["Transform"]
 
 
 class Transform:
@@ -35,12 +31,8 @@ class Transform:
     def __init__(self, variable: keras.Variable, target: Target, make: Make) -> None:
         self.variable, self.target = variable, target
         self._shape = tuple(int(size) for size in variable.shape)
-        self.mask = self.threshold = self.schedule = None
-        if target.sparsity is not None:
-            assert target.sparsity.schedule is not None
-            self.schedule = tfmot.rebuild_schedule(target.sparsity.schedule)
-            self.mask = make("mask", self._shape, 1.0)
-            self.threshold = make("threshold", (), 0.0)
+        self.pruner = None if target.sparsity is None else Pruner(target, variable, make)
+        self.mask = None if self.pruner is None else self.pruner.mask
         self.coder = self._make_coder(make)
 
     def _make_coder(self, make: Make) -> FixedValues | LearnedValues | Quantizer | None:
@@ -73,7 +65,7 @@ class Transform:
     @property
     def state(self) -> dict[str, keras.Variable]:
         """All state variables by name."""
-        found = {} if self.mask is None else {"mask": self.mask, "threshold": self.threshold}
+        found = {} if self.pruner is None else dict(self.pruner.state)
         for technique in ("codebook", "quantization"):
             found |= self.state_of(technique)
         return found
@@ -117,7 +109,7 @@ class Transform:
             self.coder.start(weight * mask, mask)
 
     def advance(self, step: tf.Tensor, updated: tf.Tensor) -> None:
-        """Lets the state follow the weights after one optimizer update.
+        """Lets scales and centroids follow the weights and the mask after one optimizer update.
 
         Args:
             step: Number of updates done, this one included.
@@ -128,40 +120,10 @@ class Transform:
         weight = full_precision(self.variable)
         mask = self._mask_or_ones(weight)
         weight = weight * mask
-        if isinstance(self.coder, LearnedValues) and self.schedule is not None and not self.target.mask_frozen:
-            self.coder.follow_mask(weight, mask, self.schedule(step)[0])
+        if isinstance(self.coder, LearnedValues) and self.pruner is not None and not self.target.mask_frozen:
+            self.coder.follow_mask(weight, mask, self.pruner.schedule(step)[0])
         self.coder.advance(weight, mask, updated)
 
     def value(self) -> np.ndarray:
         """w_hat as an array."""
         return self.compute(full_precision(self.variable)).numpy()
-
-
-def update_masks(transforms: Sequence[Transform], step: tf.Tensor) -> None:
-    """Lets the schedules choose new masks at this step, where they are not frozen.
-
-    Args:
-        transforms: All compressed variables of a model.
-        step: Number of optimizer updates done.
-    """
-    groups: dict[str, list[Transform]] = {}
-    for transform in transforms:
-        if transform.target.sparsity is not None and not transform.target.mask_frozen:
-            groups.setdefault(transform.target.sparsity.model_dump_json(), []).append(transform)
-    for group in groups.values():
-        variables = [(t.variable._value, t.state["mask"]._value, t.state["threshold"]._value) for t in group]
-        sparsity = group[0].target.sparsity
-        assert sparsity is not None and group[0].schedule is not None
-        tfmot.update_masks(variables, step, sparsity, group[0].schedule)
-
-
-def expected_zeros(sparsity: Sparsity, shape: tuple[int, ...]) -> int:
-    """Zeros that a finished mask has at least.
-
-    Args:
-        sparsity: What was asked.
-        shape: The weight's shape.
-    """
-    area = math.prod(sparsity.block or (1, 1))
-    blocks = math.prod(shape) // area
-    return area * (blocks - kept_count(blocks, sparsity.target))

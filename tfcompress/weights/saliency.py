@@ -1,0 +1,38 @@
+"""Saliency: how much the loss would miss a weight."""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+__all__ = ["channel_saliency", "curvature_saliency", "from_zero"]
+
+
+def curvature_saliency(weight: tf.Tensor, curvature: tf.Tensor) -> tf.Tensor:
+    """Optimal Brain Damage's `1/2 w^2 d2L/dw2` (LeCun et al., 1990): the loss that zeroing w alone would add.
+
+    At a minimum the first-order term is 0 and, for a diagonal Hessian, this is the whole second-order
+    term. A negative curvature, which a minimum does not have, counts as 0.
+
+    Args:
+        weight: float32, any shape.
+        curvature: float32, same shape: the diagonal of the Hessian, or of the Fisher information.
+    """
+    return 0.5 * tf.square(weight) * tf.maximum(curvature, 0.0)
+
+
+def from_zero(score: tf.Tensor) -> tf.Tensor:
+    """The same order, starting at 0: `score - min(score)`; for scores that have signs."""
+    return score - tf.reduce_min(score)
+
+
+def channel_saliency(score: tf.Tensor, axes: list[int], squared: bool) -> tf.Tensor:
+    """One score per channel: the sum over its weights, or the root of the sum of squares.
+
+    Args:
+        score: float32, >= 0, any shape.
+        axes: The axes that a channel spans; they are kept with size 1.
+        squared: True for magnitudes (the L2 norm of the channel), False for losses, which add up.
+    """
+    if squared:
+        return tf.sqrt(tf.reduce_sum(tf.square(score), axis=axes, keepdims=True))
+    return tf.reduce_sum(score, axis=axes, keepdims=True)
