@@ -70,9 +70,9 @@ def pack(
 
 def _refuse_packed(content: bytes, file: Path) -> None:
     """Packing twice would gain nothing, and most likely is a mistake."""
-    from tfcompress import convert
+    from tfcompress.convert.custom_ops import first_packed_op
 
-    op = next((row.op for row in convert.inspect(content) if row.coder is not None), None)
+    op = first_packed_op(content)
     if op is not None:
         raise InvalidInputError(
             "a model must be packed once", f"model='{file}' with {op} ops", "Use it as it is, or expand it first"

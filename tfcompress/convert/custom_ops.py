@@ -11,11 +11,11 @@ from typing import Any
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import Codes, Payload
-from tfcompress.convert.graph import custom_name
+from tfcompress.convert.graph import custom_name, load
 from tfcompress.convert.pack import CONV_2D, DECODE, FULLY_CONNECTED
 from tfcompress.errors import PayloadError
 
-__all__ = ["EMBEDDING", "check_op", "options_of"]
+__all__ = ["EMBEDDING", "check_op", "first_packed_op", "options_of"]
 
 EMBEDDING = "TfcEmbedding"
 VERSION = 1
@@ -42,6 +42,17 @@ _TYPES = {
     "int4": schema.TensorType.INT4,
     "float16": schema.TensorType.FLOAT16,
 }
+
+
+def first_packed_op(tflite: bytes) -> str | None:
+    """Name of the first of our ops in a file; None for a file that is not packed.
+
+    Raises:
+        InvalidInputError: The bytes are no undamaged .tflite file.
+    """
+    model = load(tflite)
+    names = (custom_name(model, operator) for subgraph in model.subgraphs for operator in subgraph.operators)
+    return next((name for name in names if name in FIELDS), None)
 
 
 def options_of(model: Any, operator: Any) -> dict[str, int]:
