@@ -1,6 +1,5 @@
 import math
 import random
-import time
 import tracemalloc
 
 import numpy as np
@@ -216,11 +215,9 @@ def test_a_claim_of_half_a_trillion_weights_costs_nothing(plan, dims):
     few = forge(written(plan, bias=None, scale="none"), dims=dims)
     empty = forge(few, codes=b"", side=b"")
     tracemalloc.start()
-    start = time.perf_counter()
     for payload in (few, empty):
         with pytest.raises(PayloadError):
             read(payload)
-    assert time.perf_counter() - start < 5
     assert tracemalloc.get_traced_memory()[1] < 2**20
     tracemalloc.stop()
 
