@@ -241,8 +241,7 @@ def info_of(found: Constant) -> TensorInfo:
     """What a constant costs and holds."""
     count = max(1, math.prod(found.shape))
     weight, payload, codes = found.weight(), found.payload, found.codes
-    values = found.value if payload is None else payload.weight.weight() if codes is None else codes.symbols
-    levels = None if values is None or not values.size else int(np.unique(values).size)
+    counts = _counts(found)
     return TensorInfo(
         op="+".join(dict.fromkeys(found.ops)),
         subgraph=found.subgraph,
@@ -253,9 +252,9 @@ def info_of(found: Constant) -> TensorInfo:
         bits=8 * found.bytes // count if payload is None else payload.weight.num_bits,
         granularity=_granularity(codes),
         sparsity=None if weight is None else float(np.mean(weight == 0)),
-        levels=levels,
+        levels=counts.size or None,
         bytes=found.bytes,
-        entropy=_entropy(found),
+        entropy=_entropy(found, counts),
         bits_per_weight=8 * found.bytes / count,
         ram_bytes=found.ram_bytes(),
         coder=None if payload is None else payload.coder,
@@ -270,12 +269,24 @@ def _granularity(codes: Codes | None) -> str:
     return "block" if codes.block else "tensor" if codes.channel_axis is None else "channel"
 
 
-def _entropy(found: Constant) -> float | None:
+def _counts(found: Constant) -> np.ndarray:
+    """How often each distinct value occurs, that of codes without their scales; empty for a type without numbers."""
+    values = found.value
+    if found.payload is not None:
+        values = found.payload.weight.weight() if found.codes is None else found.codes.symbols
+    if values is None or not values.size:
+        return np.zeros(0, np.int64)
+    if values.dtype == np.uint8:
+        counts = np.bincount(values.reshape(-1))
+        return counts[counts > 0]
+    counted: np.ndarray = np.unique(values, return_counts=True)[1]
+    return counted
+
+
+def _entropy(found: Constant, counts: np.ndarray) -> float | None:
     if found.payload is not None and isinstance(found.payload.weight, Floats):
         floats = found.payload.weight
         raw = (floats.mantissa_bits + 1) * float(np.mean(floats.values != 0))
         return order0_entropy(floats.exponents()) + raw
-    values = found.value if found.codes is None else found.codes.symbols
-    if values is None or not values.size:
-        return None
-    return order0_entropy(np.unique(values, return_inverse=True)[1])
+    frequencies = counts / max(1, counts.sum())
+    return float(-(frequencies * np.log2(frequencies)).sum()) + 0.0 if counts.size else None
