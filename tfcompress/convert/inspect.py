@@ -11,7 +11,7 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import Codes, Floats, Payload, read
-from tfcompress.convert.custom_ops import check_op
+from tfcompress.convert.custom_ops import EMBEDDING, check_op
 from tfcompress.convert.graph import constant, load, op_name
 from tfcompress.convert.pack import DECODE, payloads
 from tfcompress.convert.structure import order0_entropy
@@ -138,16 +138,17 @@ class Constant:
         return numbers.reshape([-1 if each == axis else 1 for each in range(max(1, len(self.shape)))])
 
     def ram_bytes(self) -> int:
-        """Resident bytes: a kernel keeps 4 or 8 bits per weight, a decoded constant its tensor."""
+        """Resident bytes: kernels keep 4 or 8 bits per weight, embeddings their codes, a TfcDecode its tensor."""
         if self.payload is None:
             return self.bytes
         weight = self.payload.weight
         count = math.prod(weight.shape)
-        kernels = [op for op in self.ops if op != DECODE]
         scales = 0 if self.codes is None or self.codes.scale is None else self.codes.scale.size
-        packed = count * (4 if weight.num_bits <= 4 else 8) // 8 + 4 * scales
+        kernel = count * (4 if weight.num_bits <= 4 else 8) // 8 + 4 * scales
+        table = -(-count * weight.num_bits // 8) + 4 * scales
         decoded = {"int4": -(-count // 2), "int8": count, "float16": 2 * count}.get(weight.dtype, 4 * count)
-        return packed * len(kernels) + decoded * (DECODE in self.ops)
+        kept = [{EMBEDDING: table, DECODE: 0}.get(op, kernel) for op in self.ops]
+        return sum(kept) + decoded * (DECODE in self.ops)
 
 
 def constants(model: Any, reader: Callable[[bytes], Payload] = read) -> list[Constant]:
