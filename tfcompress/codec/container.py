@@ -269,18 +269,6 @@ def _check_sections(header: Header, alphabet: _Alphabet) -> None:
         raise PayloadError(
             f"side_size must be {side_size} for these zeros", f"side_size={header.side_size}, {zeros}", REMEDY
         )
-    if header.coder == "plain" and zeros.form == "dense":
-        _check_plain_size(header, header.count, alphabet)
-
-
-def _check_plain_size(header: Header, values: int, alphabet: _Alphabet) -> None:
-    needed = packed_size(values, alphabet.num_bits)
-    if header.codes_size != needed:
-        raise PayloadError(
-            f"codes_size must be {needed} for {values} codes of {alphabet.num_bits} bits",
-            f"codes_size={header.codes_size}",
-            REMEDY,
-        )
 
 
 def _read_sections(header: Header, side: bytes, codes: bytes, alphabet: _Alphabet) -> np.ndarray:
@@ -293,7 +281,6 @@ def _read_sections(header: Header, side: bytes, codes: bytes, alphabet: _Alphabe
     if taken is not None:
         count = int(np.count_nonzero(taken))
     if header.coder == "plain":
-        _check_plain_size(header, count, alphabet)
         values = unpack_bits(codes, count, alphabet.num_bits)
     else:
         values = rans.decode_symbols(codes, count, alphabet.size)
