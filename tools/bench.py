@@ -136,8 +136,8 @@ def _measured(row: Row, run: Run, key: str, fresh: bool) -> dict[str, Any]:
     with _Clock(row, run.quick):
         try:
             measured = row.measure(run)
-        except BenchmarkError as error:
-            _say(f"{row.name}: {error}")
+        except Exception as error:  # One row must not take the others along.
+            _say(f"{row.name}: {'' if isinstance(error, BenchmarkError) else type(error).__name__ + ': '}{error}")
             return {"name": row.name, "figure": None, "must": row.must, "unit": row.unit, "ok": False}
     verdict = row.verdict(measured, run.quick)
     _say(f"{row.name}: {verdict['figure']:.6g} {row.unit} in {_duration(time.monotonic() - begin)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import io
 import json
 import os
@@ -17,6 +18,7 @@ from bench import BenchmarkError, Run
 
 from tfcompress.codec import Codes, encode, read
 from tfcompress.convert.structure import order0_entropy
+from tfcompress.runtime import delegate_path
 
 HERE = Path(__file__).resolve().parent
 SIZES = (2**14, 2**16, 2**18, 2**20)
@@ -127,6 +129,48 @@ def _run(arguments: list[object], codes: tuple[int, ...] = (0,)) -> str:
     if done.returncode not in codes:
         raise BenchmarkError(f"{' '.join(map(str, arguments[-4:]))} failed: {done.stderr.strip()[-400:]}")
     return done.stdout
+
+
+def rans_decode(run: Run) -> float:
+    """Million weights a second that the native rANS decoder gives on one core, 4-bit codes."""
+    return _decode_rate(2**20 if run.quick else 2**24, coder=2)
+
+
+def adaptive_decode(run: Run) -> float:
+    """Million weights a second that the native adaptive decoder gives on one core, 4-bit codes."""
+    return _decode_rate(2**14 if run.quick else 2**18, coder=1)
+
+
+def _decode_rate(count: int, coder: int) -> float:
+    """The median of several runs, in the thread's own time: other work on the machine counts less."""
+    library = ctypes.CDLL(str(delegate_path()))
+    codes = _gaussian(np.random.default_rng(2), count, 4, 2.2, 0)
+    symbols, decoded = codes.symbols.reshape(-1), np.zeros(count, np.uint8)
+    section, error = np.zeros(2 * count + 4096, np.uint8), ctypes.create_string_buffer(400)
+    # num_bits, alphabet, zero symbol, row; dense zeros
+    shape = (4, 16, 8 if coder == 1 else -1, ctypes.c_uint64(COLUMNS), 0, ctypes.c_uint64(0), ctypes.c_uint64(0))
+    library.tfc_encode_symbols.restype = ctypes.c_int64
+    size = library.tfc_encode_symbols(
+        coder, _place(symbols), ctypes.c_uint64(count), *shape, _place(section), ctypes.c_uint64(section.size), error,
+        ctypes.c_size_t(len(error)),
+    )  # fmt: skip
+    if size < 0:
+        raise BenchmarkError(f"the native encoder failed: {error.value.decode()}")
+    times = []
+    for _ in range(9):
+        begin = time.thread_time()
+        failed = library.tfc_decode_symbols(
+            coder, _place(section), ctypes.c_uint64(size), _place(decoded), ctypes.c_uint64(count), *shape, error,
+            ctypes.c_size_t(len(error)),
+        )  # fmt: skip
+        times.append(time.thread_time() - begin)
+        if failed or not np.array_equal(decoded, symbols):
+            raise BenchmarkError(f"the native decoder failed: {error.value.decode()}")
+    return count / float(np.median(times)) / 1e6
+
+
+def _place(array: np.ndarray) -> ctypes.c_void_p:
+    return array.ctypes.data_as(ctypes.c_void_p)
 
 
 def pack_resnet50(run: Run) -> float:

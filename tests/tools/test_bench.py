@@ -30,7 +30,7 @@ def data(tmp_path):
 
 @pytest.fixture
 def start(bench, data, tmp_path, monkeypatch):
-    """Runs a benchmark of four rows; gives its exit code and its JSON."""
+    """Runs a benchmark of five rows; gives its exit code and its JSON."""
     calls = []
 
     def measure(name, figure):
@@ -47,6 +47,7 @@ def start(bench, data, tmp_path, monkeypatch):
         bench.Row("fast", "M weights/s", 80, True, 1, measure("fast", 70.0)),
         bench.Row("relative", "MB", None, False, 1, measure("relative", (5.0, 6.0))),
         bench.Row("broken", "s", 20, False, 1, measure("broken", bench.BenchmarkError("the reason"))),
+        bench.Row("faulty", "s", 20, False, 1, measure("faulty", OSError("no disk"))),
     )
     source = tmp_path / "source.py"
     source.write_text("a figure depends on it")
@@ -64,7 +65,7 @@ def start(bench, data, tmp_path, monkeypatch):
     return run
 
 
-def test_rows_have_the_agreed_fields_and_the_machine(start):
+def test_rows_have_the_agreed_fields_and_the_machine(start, capsys):
     code, found, _ = start()
     assert code == 0
     assert set(found) == {"rows", "machine"} and found["machine"]["cores"] == os.cpu_count()
@@ -73,7 +74,10 @@ def test_rows_have_the_agreed_fields_and_the_machine(start):
         {"name": "fast", "figure": 70.0, "must": 80, "unit": "M weights/s", "ok": False},
         {"name": "relative", "figure": 5.0, "must": 6.0, "unit": "MB", "ok": True},
         {"name": "broken", "figure": None, "must": 20, "unit": "s", "ok": False},
+        {"name": "faulty", "figure": None, "must": 20, "unit": "s", "ok": False},
     ]
+    said = capsys.readouterr().err
+    assert "broken: the reason\n" in said and "faulty: OSError: no disk\n" in said
 
 
 def test_check_fails_when_a_figure_is_missed(start):
@@ -90,9 +94,12 @@ def test_a_quick_run_is_named_and_never_ok(start):
 
 
 def test_figures_are_kept_until_their_sources_change(start):
-    assert [name for name, _ in start()[2]] == ["small", "fast", "relative", "broken"]
+    assert [name for name, _ in start()[2]] == ["small", "fast", "relative", "broken", "faulty"]
     code, found, calls = start("--check")
-    assert code == 1 and [name for name, _ in calls] == ["broken"]  # what could not be measured is tried again
+    assert code == 1 and [name for name, _ in calls] == [
+        "broken",
+        "faulty",
+    ]  # what could not be measured is tried again
     assert found["rows"][0]["figure"] == 90.0
     assert start("--only", "small", "--quick")[2] == [("small", True)]  # a quick figure is another one
     assert start("--only", "small", "--fresh")[2] == [("small", False)]
@@ -112,7 +119,7 @@ def test_missing_data_and_unknown_rows_are_refused(start, data, capsys):
 
 def test_time_left_is_told(start, bench, monkeypatch, capsys):
     start()
-    assert "fast (2 of 4), about 3 s left for all" in capsys.readouterr().err
+    assert "fast (2 of 5), about 4 s left for all" in capsys.readouterr().err
     monkeypatch.setattr(bench, "TICK", 0.01)
     clock = bench._Clock(bench.Row("slow", "s", 1, False, 60, lambda run: 0.0), False)
     with clock:
@@ -132,6 +139,7 @@ def test_the_format_s_rows_are_those_of_its_table(data, tmp_path):
     assert not any(row["ok"] for row in rows.values())
     help_text = subprocess.run([sys.executable, line[0], "--help"], capture_output=True, text=True).stdout
     for name in (
-        "entropy_256", "clustered_mlp", "pruned_mlp", "pack_resnet50", "pack_resnet50_memory",
+        "entropy_256", "clustered_mlp", "pruned_mlp", "rans_decode", "adaptive_decode", "pack_resnet50",
+        "pack_resnet50_memory", "fuzz_bytes", "fuzz_structured", "fuzz_in_process",
     ):  # fmt: skip
         assert name in help_text
