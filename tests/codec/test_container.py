@@ -222,6 +222,16 @@ def test_a_claim_of_half_a_trillion_weights_costs_nothing(plan, dims):
     tracemalloc.stop()
 
 
+@pytest.mark.parametrize(("encoding", "num_bits", "bytes_each"), [("uniform", 4, 6), ("float", 19, 12)])
+def test_more_zeros_than_half_of_the_memory_are_refused(monkeypatch, encoding, num_bits, bytes_each):
+    weight = sample(encoding, num_bits, (4, 4), scale="none", sparsity=0.9)
+    payload = encode_as(weight, next(plan for plan in plans(weight) if plan.zeros.form == "run_length"))
+    monkeypatch.setattr("os.sysconf", {"SC_PAGE_SIZE": 2, "SC_PHYS_PAGES": 1000 * bytes_each}.get)
+    assert read(forge(payload, dims=[10, 100])).weight.shape == (10, 100)
+    with pytest.raises(PayloadError, match="half of this machine's memory"):
+        read(forge(payload, dims=[7, 143]))
+
+
 @pytest.mark.parametrize("plan", ["rans", "adaptive"])
 def test_more_weights_than_the_words_can_hold_are_refused(plan):
     with pytest.raises(PayloadError):
