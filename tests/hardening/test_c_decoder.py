@@ -9,12 +9,16 @@ import numpy as np
 import pytest
 from c_decoder import SOURCES, WARNINGS, build, tensor_bytes
 from forging import NUMBERS, forge, take_apart, uvarint, with_checksum
+from mutants import payloads_of
 from payload_samples import ENCODINGS, SHAPES, plans, sample
 
 from tfcompress.codec import Floats, encode, read
 from tfcompress.codec.container import encode_as
+from tfcompress.convert import pack, to_float_tflite
+from tfcompress.convert.graph import load
 from tfcompress.errors import PayloadError
 
+SAVED_MODELS = Path(__file__).parents[2] / "saved_models"
 GOLDEN = sorted((Path(__file__).parents[1] / "codec" / "golden").glob("*.npz"))
 
 
@@ -189,3 +193,35 @@ def test_the_program_sees_a_sanitizer_report(tmp_path):
     request = struct.pack("=I", len(cut)) + cut
     result = subprocess.run([program], input=request, capture_output=True)
     assert b"AddressSanitizer" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def packed_models() -> list[bytes]:
+    """The saved model and one with convolutions, dense and recurrent layers, each on a grid of its own, packed."""
+    import keras
+    from keras import layers
+
+    keras.utils.set_random_seed(0)
+    inputs = x = layers.Input((9, 9, 2), batch_size=1)
+    x = layers.Conv2D(24, 3)(x)
+    x = layers.DepthwiseConv2D(3)(x)
+    x = layers.Reshape((25, 24))(x)
+    x = layers.GRU(32)(x)
+    models = [keras.Model(inputs, layers.Dense(40)(x)), keras.models.load_model(SAVED_MODELS / "digits_cnn.keras")]
+    files = []
+    for model, num_bits in zip(models, (3, 8), strict=True):
+        for variable in model.trainable_variables:
+            if len(variable.shape) > 1:
+                step = float(np.abs(variable).max()) / (2 ** (num_bits - 1) - 1)
+                variable.assign(np.rint(variable / step).astype(np.float32) * np.float32(step))
+        files.append(pack(to_float_tflite(model)))
+    return files
+
+
+def test_packed_keras_models(c_decoder, packed_models):
+    for content in packed_models:
+        model = load(content)
+        found = payloads_of(model)
+        assert len(found) > 3
+        for _, _, buffer in found:
+            assert_same(c_decoder, np.asarray(model.buffers[buffer].data, np.uint8).tobytes())
