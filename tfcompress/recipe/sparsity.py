@@ -23,7 +23,7 @@ class Sparsity(BaseModel):
     | taylor | abs(w g), g = dL/dw, averaged over batches (Molchanov et al., 2019) |
     | movement | -sum of w g over the training (Sanh et al., 2020) |
     | fisher | 1/2 w^2 E[g^2], the empirical Fisher for the curvature |
-    | obd | 1/2 w^2 d2L/dw2 (Optimal Brain Damage; LeCun et al., 1990) |
+    | obd | 1/2 w^2 abs(d2L/dw2) (Optimal Brain Damage; LeCun et al., 1990) |
     | random | drawn once: the control |
 
     Attributes:

@@ -34,7 +34,7 @@ def importance(
     | magnitude | abs(w) |
     | taylor | mean over batches of abs(w dL/dw) (Molchanov et al., 2019) |
     | fisher | 1/2 w^2 b mean over batches of (dL/dw)^2, b = samples per batch: the empirical Fisher |
-    | obd | 1/2 w^2 d2L/dw2, the diagonal by Hessian-vector products with random signs (exact in the mean) |
+    | obd | 1/2 w^2 abs(d2L/dw2), the diagonal by Hessian-vector products with random signs (exact in the mean) |
 
     Args:
         model: A built Keras 3 model without wrappers.
