@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tfcompress.codec import range_coder
 from tfcompress.codec.range_coder import decode_symbols, encode_symbols
 from tfcompress.errors import PayloadError
 
@@ -191,3 +192,18 @@ def test_a_number_that_is_not_smaller_than_the_first_range_is_refused():
     # No encoder writes it; a decoder of 32 bits would wrap around where one of Python's integers does not.
     with pytest.raises(PayloadError, match="four bytes of 255"):
         decode_symbols(b"\xff\xff\xff\xff\x01", 5, 4, 8, 1)
+
+
+@pytest.mark.parametrize(
+    ("zero_symbol", "zeros", "a", "b"), [(2, "dense", 0, 0), (2, "blocks", 4, 0), (None, "dense", 0, 0)]
+)
+def test_once_only_zeros_are_left_no_bit_is_decoded(monkeypatch, zero_symbol, zeros, a, b):
+    symbols = np.full(400_000, zero_symbol or 0, np.uint8)
+    symbols[[0, 5, 90]] = [1, 3, 1]
+    fields = (2, zero_symbol, 8, zeros, a, b)
+    data = encode_symbols(symbols, *fields)
+    decoded = []
+    bit = range_coder._Decoder.bit
+    monkeypatch.setattr(range_coder._Decoder, "bit", lambda self, model: decoded.append(model) or bit(self, model))
+    np.testing.assert_array_equal(decode_symbols(data, symbols.size, *fields), symbols)
+    assert 0 < len(decoded) < 100_000
