@@ -5,8 +5,8 @@
 #include <string>
 
 #include "delegate/delegate.h"
+#include "delegate_payload.h"
 #include "fake_runtime.h"
-#include "payload_writer.h"
 
 extern "C" tfc::abi::Delegate* tflite_plugin_create_delegate(
     const char* const* keys, const char* const* values, size_t count,
@@ -17,9 +17,8 @@ namespace tfc {
 namespace {
 
 using testing::FakeRuntime;
-using testing::RandomWeight;
-using testing::Weight;
-using testing::WritePayload;
+using testing::PlainPayload;
+using testing::RandomPayload;
 
 class ClaimTest : public ::testing::Test {
  protected:
@@ -40,8 +39,8 @@ class ClaimTest : public ::testing::Test {
     return runtime_.errors();
   }
 
-  const Weight weight_ = RandomWeight({3, 5}, 4, false, 0, 1);
-  const std::vector<uint8_t> payload_ = WritePayload(weight_, true);
+  const PlainPayload weight_ = RandomPayload({3, 5}, 4, false, 0, 1);
+  const std::vector<uint8_t> payload_ = weight_.Bytes();
   FakeRuntime runtime_;
   abi::Delegate* delegate_ = NewDelegate();
 };
@@ -66,8 +65,8 @@ TEST_F(ClaimTest, ClaimsOursNodeByNodeAndNothingElse) {
   const int a = runtime_.AddFloat({1, 5}), b = runtime_.AddFloat({1, 3});
   const int c = runtime_.AddFloat({1, 3}), d = runtime_.AddFloat({5, 3});
   const int p = runtime_.AddPayload(payload_);
-  const int square = runtime_.AddPayload(
-      WritePayload(RandomWeight({3, 3}, 2, false, 0, 2), 0));
+  const int square =
+      runtime_.AddPayload(RandomPayload({3, 3}, 2, false, 0, 2).Bytes());
   runtime_.AddNode("TfcFullyConnected", {a, p}, {b}, {1, 0, 0});
   runtime_.AddNode("TfcFullyConnected", {b, square}, {c}, {1, 0, 0});
   const int other =
@@ -189,8 +188,8 @@ TEST_F(ClaimTest, OpsThatContradictThePayload) {
   for (const Case& c : cases) {
     FakeRuntime runtime;
     const int x = runtime.AddFloat({1, 1, 1, 5}), y = runtime.AddFloat({1, 3});
-    const int p = runtime.AddPayload(
-        WritePayload(RandomWeight(c.dims, 4, false, c.axis, 1), false));
+    const int p =
+        runtime.AddPayload(RandomPayload(c.dims, 4, false, c.axis, 1).Bytes());
     runtime.AddNode(c.op, {x, p}, {y}, c.options);
     EXPECT_EQ(runtime.Apply(delegate_), abi::kError) << c.message;
     EXPECT_NE(runtime.errors().find(c.message), std::string::npos)

@@ -4,18 +4,17 @@
 #include <algorithm>
 #include <cmath>
 
-#include "payload_writer.h"
+#include "delegate_payload.h"
 #include "run_test.h"
 
 namespace tfc {
 namespace {
 
 using testing::FakeRuntime;
+using testing::PlainPayload;
 using testing::RandomFloats;
-using testing::RandomWeight;
+using testing::RandomPayload;
 using testing::RunTest;
-using testing::Weight;
-using testing::WritePayload;
 
 struct ConvCase {
   int batch, height, width, in, out, kernel_h, kernel_w;
@@ -73,14 +72,14 @@ class ConvTest : public RunTest,
 
 TEST_P(ConvTest, EqualsTheDefinition) {
   const ConvCase& c = GetParam();
-  const Weight weight = RandomWeight({uint64_t(c.out), uint64_t(c.kernel_h),
-                                      uint64_t(c.kernel_w), uint64_t(c.in)},
-                                     4, c.out % 2 == 0, 0, 5);
+  const PlainPayload weight =
+      RandomPayload({uint64_t(c.out), uint64_t(c.kernel_h),
+                     uint64_t(c.kernel_w), uint64_t(c.in)},
+                    4, c.out % 2 == 0, 0, 5);
   for (const bool with_bias : {false, true}) {
     FakeRuntime runtime;
     const int x = runtime.AddFloat({1, 1, 1, 1}), y = runtime.AddFloat({1});
-    std::vector<int> inputs = {x,
-                               runtime.AddPayload(WritePayload(weight, true))};
+    std::vector<int> inputs = {x, runtime.AddPayload(weight.Bytes())};
     const auto bias = with_bias ? RandomFloats(c.out, 2) : std::vector<float>{};
     if (with_bias) inputs.push_back(runtime.AddConstant(bias));
     runtime.AddNode(
@@ -108,14 +107,13 @@ INSTANTIATE_TEST_SUITE_P(
                       ConvCase{1, 2, 2, 5, 6, 5, 5, false, 3, 3, 1, 1, 1}));
 
 TEST_F(RunTest, DenseWithAndWithoutBias) {
-  const Weight weight = RandomWeight({6, 9}, 3, true, 0, 4);
+  const PlainPayload weight = RandomPayload({6, 9}, 3, true, 0, 4);
   const auto bias = RandomFloats(6, 1);
   const auto x_values = RandomFloats(4 * 9, 2);
   for (const int bias_kind : {0, 1, 2}) {  // absent, -1, given
     FakeRuntime runtime;
     const int x = runtime.AddFloat({1, 9}), y = runtime.AddFloat({1, 6});
-    std::vector<int> inputs = {x,
-                               runtime.AddPayload(WritePayload(weight, true))};
+    std::vector<int> inputs = {x, runtime.AddPayload(weight.Bytes())};
     if (bias_kind == 1) inputs.push_back(abi::kOptionalTensor);
     if (bias_kind == 2) inputs.push_back(runtime.AddConstant(bias));
     runtime.AddNode("TfcFullyConnected", inputs, {y}, {1, 1, 0});
@@ -129,11 +127,11 @@ TEST_F(RunTest, DenseWithAndWithoutBias) {
 }
 
 TEST_F(RunTest, DenseShapes) {
-  const Weight weight = RandomWeight({6, 8}, 4, false, -1, 4);
+  const PlainPayload weight = RandomPayload({6, 8}, 4, false, -1, 4);
   for (const bool keep : {false, true}) {
     FakeRuntime runtime;
     const int x = runtime.AddFloat({1, 8}), y = runtime.AddFloat({1, 6});
-    const int p = runtime.AddPayload(WritePayload(weight, true));
+    const int p = runtime.AddPayload(weight.Bytes());
     runtime.AddNode("TfcFullyConnected", {x, p}, {y}, {1, 0, keep});
     ASSERT_EQ(runtime.Apply(delegate_), abi::kOk) << runtime.errors();
     Run(runtime, x, y, {2, 3, 8}, RandomFloats(48, 1));
@@ -149,10 +147,10 @@ TEST_F(RunTest, DenseShapes) {
 }
 
 TEST_F(RunTest, ShapesThatDoNotFit) {
-  const Weight weight = RandomWeight({2, 3, 3, 4}, 4, false, 0, 1);
+  const PlainPayload weight = RandomPayload({2, 3, 3, 4}, 4, false, 0, 1);
   FakeRuntime runtime;
   const int x = runtime.AddFloat({1, 4, 4, 4}), y = runtime.AddFloat({1});
-  const int p = runtime.AddPayload(WritePayload(weight, true));
+  const int p = runtime.AddPayload(weight.Bytes());
   const int bias = runtime.AddConstant({1, 2});
   runtime.AddNode("TfcConv2D", {x, p, bias}, {y}, {1, 0, 1, 1, 1, 1, 1});
   ASSERT_EQ(runtime.Apply(delegate_), abi::kOk) << runtime.errors();

@@ -5,15 +5,14 @@
 #include <random>
 
 #include "delegate/delegate.h"
+#include "delegate_payload.h"
 #include "fake_runtime.h"
-#include "payload_writer.h"
 
 namespace tfc {
 namespace {
 
 using testing::FakeRuntime;
-using testing::RandomWeight;
-using testing::WritePayload;
+using testing::RandomPayload;
 
 class Chance {
  public:
@@ -39,9 +38,9 @@ void AddOp(FakeRuntime& runtime, Chance& chance, int x, int y) {
   std::vector<uint64_t> weight_dims;
   for (int i = 0; i < rank; ++i) weight_dims.push_back(1 + chance.Below(4));
   const int axis = chance.OneIn(4) ? chance.Below(rank + 1) - 1 : 0;
-  auto payload = WritePayload(
-      RandomWeight(weight_dims, 2 + chance.Below(7), chance.OneIn(2), axis, 1),
-      chance.OneIn(2));
+  auto payload =
+      RandomPayload(weight_dims, 2 + chance.Below(7), chance.OneIn(2), axis, 1)
+          .Bytes();
   if (chance.OneIn(10)) payload[chance.Below(int(payload.size()))] ^= 16;
   const int p = runtime.AddPayload(payload, size_t(chance.Below(16)));
   std::vector<int> inputs = {x, p};

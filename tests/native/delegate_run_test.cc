@@ -5,18 +5,17 @@
 #include <cmath>
 #include <limits>
 
-#include "payload_writer.h"
+#include "delegate_payload.h"
 #include "run_test.h"
 
 namespace tfc {
 namespace {
 
 using testing::FakeRuntime;
+using testing::PlainPayload;
 using testing::RandomFloats;
-using testing::RandomWeight;
+using testing::RandomPayload;
 using testing::RunTest;
-using testing::Weight;
-using testing::WritePayload;
 
 // A decoded weight, a convolution and a dense layer behind it.
 struct Chain {
@@ -25,18 +24,18 @@ struct Chain {
     hidden = runtime.AddFloat({1, 1});
     y = runtime.AddFloat({1, 1});
     decoded = runtime.AddFloat({7, 5});
-    const int conv = runtime.AddPayload(
-        WritePayload(RandomWeight({8, 3, 3, 3}, 4, false, 0, 1), true));
-    const int dense = runtime.AddPayload(
-        WritePayload(RandomWeight({5, 8}, 4, true, 0, 2), true));
-    const int small = runtime.AddPayload(WritePayload(weight, true));
+    const int conv =
+        runtime.AddPayload(RandomPayload({8, 3, 3, 3}, 4, false, 0, 1).Bytes());
+    const int dense =
+        runtime.AddPayload(RandomPayload({5, 8}, 4, true, 0, 2).Bytes());
+    const int small = runtime.AddPayload(weight.Bytes());
     runtime.AddNode("TfcDecode", {small}, {decoded}, {1});
     runtime.AddNode("TfcConv2D", {x, conv}, {hidden}, {1, 1, 0, 1, 1, 1, 1});
     runtime.AddNode("TfcFullyConnected", {hidden, dense}, {y}, {1, 0, 0});
     EXPECT_EQ(runtime.Apply(delegate), abi::kOk) << runtime.errors();
   }
 
-  const Weight weight = RandomWeight({7, 5}, 4, false, 1, 3);
+  const PlainPayload weight = RandomPayload({7, 5}, 4, false, 1, 3);
   FakeRuntime runtime;
   abi::Delegate* delegate;
   int x, hidden, y, decoded;
@@ -87,9 +86,9 @@ TEST_F(RunTest, NanStaysInItsRow) {
     setenv("TFC_ACT", arithmetic, 1);
     FakeRuntime runtime;
     const int x = runtime.AddFloat({1, 9}), y = runtime.AddFloat({1, 6});
-    Weight weight = RandomWeight({6, 9}, 4, false, 0, 4);
+    PlainPayload weight = RandomPayload({6, 9}, 4, false, 0, 4);
     for (uint8_t& symbol : weight.symbols) symbol |= 1;  // no zero weights
-    const int p = runtime.AddPayload(WritePayload(weight, true));
+    const int p = runtime.AddPayload(weight.Bytes());
     runtime.AddNode("TfcFullyConnected", {x, p}, {y}, {1, 0, 0});
     ASSERT_EQ(runtime.Apply(delegate_), abi::kOk) << runtime.errors();
     auto values = RandomFloats(27, 2);

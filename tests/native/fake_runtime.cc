@@ -17,12 +17,35 @@ abi::IntArray* MallocArray(const std::vector<int>& values) {
   return array;
 }
 
-size_t ByteCount(const abi::Tensor& tensor) {
-  size_t bytes = tensor.type == abi::kFloat32 ? 4 : 1;
-  for (int i = 0; i < tensor.dims->size; ++i) {
-    bytes *= size_t(tensor.dims->data[i]);
+constexpr size_t kLargestTensor = 16 << 20;
+
+size_t BitsOf(int type) {
+  switch (type) {
+    case abi::kFloat32:
+    case abi::kInt32:
+      return 32;
+    case abi::kFloat16:
+      return 16;
+    case abi::kInt4:
+      return 4;
+    default:
+      return 8;
   }
-  return bytes;
+}
+
+// False, and 0 bytes, for shapes that the runtime refuses.
+bool CountBytes(int type, const abi::IntArray& dims, size_t* bytes) {
+  size_t count = 1;
+  *bytes = 0;
+  for (int i = 0; i < dims.size; ++i) {
+    if (dims.data[i] < 0 ||
+        __builtin_mul_overflow(count, size_t(dims.data[i]), &count)) {
+      return false;
+    }
+  }
+  if (__builtin_mul_overflow(count, BitsOf(type), &count)) return false;
+  *bytes = (count + 7) / 8;
+  return true;
 }
 
 }  // namespace
@@ -57,13 +80,15 @@ FakeRuntime::FakeRuntime() {
   };
   context_.ResizeTensor = [](abi::Context* context, abi::Tensor* tensor,
                              abi::IntArray* dims) {
-    if (tensor->allocation_type == abi::kMmapRo) {
+    size_t bytes = 0;
+    if (tensor->allocation_type == abi::kMmapRo ||
+        !CountBytes(tensor->type, *dims, &bytes)) {
       std::free(dims);
       return abi::kError;
     }
     std::free(tensor->dims);
     tensor->dims = dims;
-    tensor->bytes = ByteCount(*tensor);
+    tensor->bytes = bytes;
     tensor->data = nullptr;
     Of(context)->MoveTensors();
     return abi::kOk;
@@ -94,7 +119,7 @@ int FakeRuntime::AddTensor(int type, const std::vector<int>& dims,
   tensor(index).type = type;
   tensor(index).dims = MallocArray(dims);
   tensor(index).allocation_type = allocation_type;
-  tensor(index).bytes = ByteCount(tensor(index));
+  CountBytes(type, *tensor(index).dims, &tensor(index).bytes);
   return index;
 }
 
@@ -120,6 +145,10 @@ void FakeRuntime::SetData(int index, const void* data, size_t bytes,
 
 int FakeRuntime::AddFloat(const std::vector<int>& dims) {
   return AddTensor(abi::kFloat32, dims, abi::kArenaRw);
+}
+
+int FakeRuntime::AddTyped(int type, const std::vector<int>& dims) {
+  return AddTensor(type, dims, abi::kArenaRw);
 }
 
 int FakeRuntime::AddConstant(const std::vector<float>& values) {
@@ -205,6 +234,7 @@ abi::Status FakeRuntime::Allocate() {
   for (size_t i = 0; i < context_.tensors_size; ++i) {
     abi::Tensor& tensor = context_.tensors[i];
     if (tensor.allocation_type != abi::kArenaRw) continue;
+    if (tensor.bytes >= kLargestTensor) return abi::kError;
     arena_.emplace_back(new uint8_t[tensor.bytes]);
     tensor.data = arena_.back().get();
     std::memset(tensor.data, 0xEE, tensor.bytes);
@@ -231,6 +261,12 @@ void FakeRuntime::Set(int index, const std::vector<float>& values) {
   if (4 * values.size() != tensor(index).bytes) std::abort();
   std::copy(values.begin(), values.end(),
             static_cast<float*>(tensor(index).data));
+}
+
+void FakeRuntime::Set(int index, const std::vector<int32_t>& values) {
+  if (4 * values.size() != tensor(index).bytes) std::abort();
+  std::copy(values.begin(), values.end(),
+            static_cast<int32_t*>(tensor(index).data));
 }
 
 std::vector<float> FakeRuntime::Get(int index) const {

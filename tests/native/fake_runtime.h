@@ -22,6 +22,7 @@ class FakeRuntime {
 
   // Constants are copied to `offset` bytes behind an aligned address.
   int AddFloat(const std::vector<int>& dims);
+  int AddTyped(int type, const std::vector<int>& dims);
   int AddConstant(const std::vector<float>& values);
   int AddPayload(const std::vector<uint8_t>& bytes, size_t offset = 4);
   int AddNode(const std::string& op, const std::vector<int>& inputs,
@@ -30,11 +31,13 @@ class FakeRuntime {
 
   abi::Status Apply(abi::Delegate* delegate);  // ModifyGraphWithDelegate
   void Undo();                                 // frees every claimed node
-  abi::Status Allocate();                      // prepare, then memory
+  // Prepares, then gives memory; refuses tensors of 16 MB and more.
+  abi::Status Allocate();
   abi::Status Invoke();
 
   void Resize(int tensor, const std::vector<int>& dims);
   void Set(int tensor, const std::vector<float>& values);
+  void Set(int tensor, const std::vector<int32_t>& values);
   std::vector<float> Get(int tensor) const;
 
   abi::Tensor& tensor(int index) { return context_.tensors[index]; }

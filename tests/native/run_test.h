@@ -4,6 +4,7 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <random>
 #include <vector>
@@ -19,6 +20,17 @@ inline std::vector<float> RandomFloats(size_t count, uint32_t seed) {
   std::vector<float> values(count);
   for (float& value : values) value = normal(random);
   return values;
+}
+
+// Gives a tensor a shape that the runtime itself may refuse.
+inline void ForceDims(FakeRuntime& runtime, int tensor,
+                      const std::vector<int>& dims) {
+  auto* array =
+      static_cast<abi::IntArray*>(std::malloc(sizeof(int) * (2 + dims.size())));
+  array->size = static_cast<int>(dims.size());
+  std::copy(dims.begin(), dims.end(), array->data);
+  std::free(runtime.tensor(tensor).dims);
+  runtime.tensor(tensor).dims = array;
 }
 
 // Float arithmetic, so that results can be compared with a definition.

@@ -6,7 +6,7 @@ import flatbuffers
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
-from tfcompress.codec import Codes, encode
+from tfcompress.codec import Codes, Floats, encode
 
 NONE, RELU, RELU6 = 0, 1, 3
 SAME, VALID = 0, 1
@@ -15,6 +15,8 @@ TYPES = {
     np.dtype(np.uint8): schema.TensorType.UINT8,
     np.dtype(np.int32): schema.TensorType.INT32,
     np.dtype(np.bool_): schema.TensorType.BOOL,
+    np.dtype(np.int8): schema.TensorType.INT8,
+    np.dtype(np.float16): schema.TensorType.FLOAT16,
 }
 
 
@@ -52,6 +54,14 @@ class FileBuilder:
             self.model.buffers.append(buffer)
         self.graph.tensors.append(tensor)
         return len(self.graph.tensors) - 1
+
+    def quantize(self, index: int, scale, zero_point: int = 0, axis: int = 0) -> None:
+        """Gives a tensor its scales, one or one per index along `axis`."""
+        quantization = schema.QuantizationParametersT()
+        quantization.scale = np.atleast_1d(scale).tolist()
+        quantization.zeroPoint = [zero_point] * len(quantization.scale)
+        quantization.quantizedDimension = axis
+        self.graph.tensors[index].quantization = quantization
 
     def payload(self, payload: bytes) -> int:
         """Adds a constant that holds a payload."""
@@ -104,29 +114,43 @@ def random_codes(shape, *, seed: int = 0, num_bits: int = 4, palette: bool = Fal
     return Codes(symbols, num_bits, scale, axis, codebook)
 
 
-def conv_file(codes: Codes, image, *, bias: np.ndarray | None = None, options=(1, NONE, SAME, 1, 1, 1, 1)) -> bytes:
+def conv_file(
+    codes: Codes | Floats,
+    image,
+    *,
+    bias: np.ndarray | None = None,
+    inner_bias: np.ndarray | None = None,
+    options=(1, NONE, SAME, 1, 1, 1, 1),
+) -> bytes:
     """x -> TfcConv2D -> y."""
     file = FileBuilder()
     x = file.tensor([1, *image], batch=True)
-    inputs = [x, file.payload(encode(codes))]
+    inputs = [x, file.payload(encode(codes, bias=inner_bias))]
     if bias is not None:
         inputs.append(file.tensor(bias.shape, bias))
-    y = file.tensor([1, *image[:2], codes.symbols.shape[0]], batch=True)
+    y = file.tensor([1, *image[:2], codes.shape[0]], batch=True)
     file.custom("TfcConv2D", inputs, y, list(options))
     file.graph.inputs, file.graph.outputs = [x], [y]
     return file.finish()
 
 
-def dense_file(codes: Codes, *, bias: np.ndarray | None = None, activation: int = NONE, missing: bool = False) -> bytes:
+def dense_file(
+    codes: Codes | Floats,
+    *,
+    bias: np.ndarray | None = None,
+    inner_bias: np.ndarray | None = None,
+    activation: int = NONE,
+    missing: bool = False,
+) -> bytes:
     """x -> TfcFullyConnected -> y; `missing` gives a bias of index -1."""
     file = FileBuilder()
-    x = file.tensor([1, codes.symbols.shape[1]], batch=True)
-    inputs = [x, file.payload(encode(codes))]
+    x = file.tensor([1, codes.shape[1]], batch=True)
+    inputs = [x, file.payload(encode(codes, bias=inner_bias))]
     if bias is not None:
         inputs.append(file.tensor(bias.shape, bias))
     elif missing:
         inputs.append(-1)
-    y = file.tensor([1, codes.symbols.shape[0]], batch=True)
+    y = file.tensor([1, codes.shape[0]], batch=True)
     file.custom("TfcFullyConnected", inputs, y, [1, activation, 0])
     file.graph.inputs, file.graph.outputs = [x], [y]
     return file.finish()

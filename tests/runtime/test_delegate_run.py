@@ -32,28 +32,6 @@ from tfcompress.runtime import delegate_path
 ROOT = Path(__file__).parents[2]
 
 
-def _litert():
-    return litert.Interpreter, litert.load_delegate
-
-
-def _tflite():
-    import tensorflow as tf
-
-    return tf.lite.Interpreter, tf.lite.experimental.load_delegate
-
-
-@pytest.fixture(params=[_litert, _tflite], ids=["litert", "tf.lite"])
-def open_file(request):
-    """A function from a file's bytes to an interpreter with our delegate."""
-    interpreter, load_delegate = request.param()
-
-    def opened(content: bytes, *more):
-        delegates = [load_delegate(str(delegate_path())), *(load_delegate(str(path)) for path in more)]
-        return interpreter(model_content=content, experimental_delegates=delegates, num_threads=1)
-
-    return opened
-
-
 pytestmark = pytest.mark.filterwarnings("ignore:.*tf.lite.Interpreter is deprecated")
 
 

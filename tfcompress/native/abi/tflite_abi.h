@@ -11,7 +11,14 @@
 namespace tfc::abi {
 
 enum Status : int { kOk = 0, kError = 1 };
-enum TensorType : int { kFloat32 = 1, kUInt8 = 3 };
+enum TensorType : int {
+  kFloat32 = 1,
+  kInt32 = 2,
+  kUInt8 = 3,
+  kInt8 = 9,
+  kFloat16 = 10,
+  kInt4 = 18
+};
 enum AllocationType : int { kMmapRo = 1, kArenaRw = 2 };
 
 inline constexpr int32_t kBuiltinCustom = 32;

@@ -2,7 +2,6 @@
 #include <utility>
 
 #include "delegate/op.h"
-#include "format/codes.h"
 #include "format/error.h"
 
 namespace tfc {
@@ -47,31 +46,30 @@ class DecodeOp : public Op {
 }  // namespace
 
 std::unique_ptr<Op> MakeDecode(abi::Context* context, const OpNode& node) {
+  const std::string label = node.Label();
   if (node.inputs.size() != 1 || node.outputs.size() != 1) {
-    throw Error(node.Label() + " must have one input and one output",
+    throw Error(label + " must have one input and one output",
                 "inputs=" + std::to_string(node.inputs.size()) +
                     ", outputs=" + std::to_string(node.outputs.size()));
   }
-  if (node.options.size() != 1 || node.options[0] != 1) {
-    throw Error(node.Label() + " must have the options of version 1",
-                "bytes=" + std::to_string(node.options.size()),
-                "Use the tfcompress release that wrote the file");
-  }
+  RequireOptions(node, 1);
   const int output = node.outputs[0];
-  RequireFloat32(context, output, node.Label() + ": the output");
-  const Payload payload = PayloadOf(context, node.inputs[0], node.Label());
+  RequireNoConstant(context, output, label + ": the output");
+  const StoredWeight weight = WeightOf(context, node.inputs[0], label);
+  RequireNoBias(weight, label);
+  RequireType(context, output, weight.TensorType(), label + ": the output");
   const std::vector<int> dims = DimsOf(TensorAt(context, output));
-  if (static_cast<uint64_t>(ElementCount(dims)) != payload.num_codes) {
+  if (static_cast<uint64_t>(ElementCount(dims)) != weight.count()) {
     throw Error(
-        node.Label() + ": the output must have as many elements as the payload",
-        "shape=" + DimsText(dims) + ", payload=" + ShapeText(payload.dims));
+        label + ": the output must have as many elements as the payload",
+        "shape=" + DimsText(dims) + ", payload=" + weight.ShapeText());
   }
-  const size_t bytes = payload.num_codes * sizeof(float);
+  const size_t bytes = weight.TensorBytes();
   AlignedBytes weights = AllocateAligned(bytes + kTailBytes);
   try {
-    DecodeWeights(payload, reinterpret_cast<float*>(weights.get()));
+    weight.Decode(weights.get());
   } catch (const Error& error) {
-    throw error.At(node.Label());
+    throw error.At(label);
   }
   std::memset(weights.get() + bytes, 0, kTailBytes);
   return std::make_unique<DecodeOp>(output, std::move(weights), bytes);

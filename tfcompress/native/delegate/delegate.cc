@@ -4,6 +4,7 @@
 #include <exception>
 #include <memory>
 #include <new>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -19,6 +20,7 @@ namespace {
 constexpr char kFullyConnected[] = "TfcFullyConnected";
 constexpr char kConv2D[] = "TfcConv2D";
 constexpr char kDecode[] = "TfcDecode";
+constexpr char kEmbedding[] = "TfcEmbedding";
 
 // An op on its way from PrepareGraph to the init of its node. The runtime calls
 // init from within ReplaceNodeSubsetsWithDelegateKernels, on the same thread,
@@ -99,7 +101,7 @@ Settings ReadSettings() {
 
 // The name that the runtime keeps by pointer, or nullptr for no op of ours.
 const char* StaticName(const std::string& name) {
-  for (const char* known : {kFullyConnected, kConv2D, kDecode}) {
+  for (const char* known : {kFullyConnected, kConv2D, kDecode, kEmbedding}) {
     if (name == known) return known;
   }
   return nullptr;
@@ -114,6 +116,7 @@ std::unique_ptr<Op> MakeOp(abi::Context* context, const OpNode& node,
   }
   if (name == kConv2D) return MakeConv2D(context, node, settings, workspace);
   if (name == kDecode) return MakeDecode(context, node);
+  if (name == kEmbedding) return MakeEmbedding(context, node, settings);
   throw Error(node.Label() + " must be an op of this release of tfcompress",
               "op=" + node.name, "Use the release that wrote the file");
 }
@@ -140,6 +143,19 @@ void Claim(abi::Context* context, abi::Delegate* delegate, const OpNode& node,
   }
 }
 
+// Two ops that write one tensor would each put back what the other found there.
+void RequireDistinctOutputs(const std::vector<OpNode>& nodes) {
+  std::set<int> written;
+  for (const OpNode& node : nodes) {
+    for (const int output : node.outputs) {
+      if (!written.insert(output).second) {
+        throw Error(node.Label() + ": no other op must write its output",
+                    "tensor=" + std::to_string(output));
+      }
+    }
+  }
+}
+
 // Makes every op before it claims the first, so that a damaged payload leaves
 // the graph as it was. Runs once per subgraph, and again after some resizes.
 abi::Status PrepareGraph(abi::Context* context, abi::Delegate* delegate) {
@@ -147,6 +163,7 @@ abi::Status PrepareGraph(abi::Context* context, abi::Delegate* delegate) {
     const Settings settings = ReadSettings();
     const auto workspace = std::make_shared<Workspace>();
     const std::vector<OpNode> nodes = FindOpNodes(context);
+    RequireDistinctOutputs(nodes);
     std::vector<std::unique_ptr<Op>> ops;
     for (const OpNode& node : nodes) {
       ops.push_back(MakeOp(context, node, settings, workspace));

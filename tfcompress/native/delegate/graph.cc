@@ -6,6 +6,7 @@
 #include <new>
 
 #include "format/error.h"
+#include "format/payload.h"
 
 namespace tfc {
 namespace {
@@ -91,15 +92,17 @@ std::string DimsText(const std::vector<int>& dims) {
   return text + "]";
 }
 
-void RequireFloat32(abi::Context* context, int index, const std::string& what) {
-  const int type = TensorAt(context, index).type;
-  if (type != abi::kFloat32) {
-    throw Error(what + " must be float32", "type=" + std::to_string(type),
-                "Pack a float model");
+size_t ByteCount(const std::vector<int>& dims, size_t element_size) {
+  int64_t bytes;
+  if (__builtin_mul_overflow(ElementCount(dims), element_size, &bytes)) {
+    throw Error("a tensor must be smaller than 2^63 bytes",
+                "shape=" + DimsText(dims));
   }
+  return static_cast<size_t>(bytes);
 }
 
-Payload PayloadOf(abi::Context* context, int index, const std::string& label) {
+StoredWeight WeightOf(abi::Context* context, int index,
+                      const std::string& label) {
   const abi::Tensor& tensor = TensorAt(context, index);
   const bool constant_bytes = tensor.type == abi::kUInt8 &&
                               tensor.allocation_type == abi::kMmapRo &&
@@ -120,7 +123,7 @@ Payload PayloadOf(abi::Context* context, int index, const std::string& label) {
         "those that tfcompress knows (TFLite and LiteRT for 64-bit machines)");
   }
   try {
-    return ParsePayload(static_cast<const uint8_t*>(tensor.data), tensor.bytes);
+    return StoredWeight(static_cast<const uint8_t*>(tensor.data), tensor.bytes);
   } catch (const Error& error) {
     throw error.At(label);
   }

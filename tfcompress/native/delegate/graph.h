@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "abi/tflite_abi.h"
-#include "format/payload.h"
+#include "delegate/stored_weight.h"
 
 namespace tfc {
 
@@ -37,13 +37,29 @@ std::vector<int> DimsOf(const abi::Tensor& tensor);
 int64_t ElementCount(const std::vector<int>& dims);
 std::string DimsText(const std::vector<int>& dims);
 
-// Throws Error unless the tensor is float32.
-void RequireFloat32(abi::Context* context, int index, const std::string& what);
+// Throws Error when the bytes do not fit in 63 bits.
+size_t ByteCount(const std::vector<int>& dims, size_t element_size);
+
+// "int8", or "type 6".
+std::string TypeName(int type);
+
+// Each throws Error unless what its name says holds. `what` and `label` start
+// the message.
+void RequireType(abi::Context* context, int index, abi::TensorType type,
+                 const std::string& what);
+void RequireNoConstant(abi::Context* context, int index,
+                       const std::string& what);
+void RequireBytes(const abi::Tensor& tensor, size_t bytes,
+                  const std::string& what);
+void RequireOptions(const OpNode& node, size_t count);  // of version 1
+void RequireFloatCodes(const StoredWeight& weight, const std::string& label);
+void RequireNoBias(const StoredWeight& weight, const std::string& label);
 
 // The payload in a constant tensor. It is also the proof that the runtime's
 // structures lie where abi/ says: type, shape, byte count, magic and length
 // must agree, or the runtime is refused.
-Payload PayloadOf(abi::Context* context, int index, const std::string& label);
+StoredWeight WeightOf(abi::Context* context, int index,
+                      const std::string& label);
 
 void ResizeTo(abi::Context* context, int index, const std::vector<int>& dims);
 

@@ -49,6 +49,10 @@ std::unique_ptr<Op> MakeFullyConnected(abi::Context* context,
                                        const Settings& settings,
                                        std::shared_ptr<Workspace> workspace);
 
+// y[i] = weights[indices[i]], from a table that stays packed in memory.
+std::unique_ptr<Op> MakeEmbedding(abi::Context* context, const OpNode& node,
+                                  const Settings& settings);
+
 // Turns its output into a constant of the graph, decoded once.
 std::unique_ptr<Op> MakeDecode(abi::Context* context, const OpNode& node);
 
