@@ -27,11 +27,16 @@ def statuses() -> list[str]:
     return re.findall(r"TFC_\w+", body[1])
 
 
-def build(folder: Path, source: Path = SOURCES / "tfc_decoder.c") -> Path:
+def build(
+    folder: Path,
+    source: Path = SOURCES / "tfc_decoder.c",
+    compiler: str = "cc",
+    flags: tuple[str, ...] = SANITIZE,
+) -> Path:
     """Compiles decoder and program with every warning an error."""
     program = folder / "c_decoder"
     files = [str(source), str(PROGRAM)]
-    command = ["cc", "-std=c11", "-O1", "-g", *WARNINGS, *SANITIZE, f"-I{SOURCES}", *files, "-o", str(program)]
+    command = [compiler, "-std=c11", "-O1", "-g", *WARNINGS, *flags, f"-I{SOURCES}", *files, "-o", str(program)]
     result = subprocess.run(command, capture_output=True, text=True)
     if result.returncode:
         raise AssertionError(result.stderr)
@@ -63,19 +68,26 @@ class Answer:
 
 
 class CDecoder:
-    """A running decoder; a sanitizer report ends it, and shows in the next answer."""
+    """A running decoder; a sanitizer report ends it, and shows in the next answer.
 
-    def __init__(self, program: Path) -> None:
+    Args:
+        program: What `build` made.
+        *emulator: The command that runs it where this machine cannot.
+        order: Byte order of the program's machine, as in `struct`.
+    """
+
+    def __init__(self, program: Path, *emulator: str, order: str = "<") -> None:
+        self._order = order
         self._names = dict(enumerate(statuses())) | {1000: "OVER_LIMIT"}
         self._process = subprocess.Popen(
-            [program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+            [*emulator, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
         )
 
     def decode(self, payload: bytes) -> Answer:
         """Decodes one payload, its tensor and its symbols."""
         assert self._process.stdin
-        self._process.stdin.write(struct.pack("=I", len(payload)) + payload)
-        status = self._names[struct.unpack("=I", self._read(4))[0]]
+        self._process.stdin.write(struct.pack(self._order + "I", len(payload)) + payload)
+        status = self._names[struct.unpack(self._order + "I", self._read(4))[0]]
         if status != "TFC_OK":
             return Answer(status)
         return Answer(status, self._sized(), self._sized(), self._sized())
@@ -87,7 +99,7 @@ class CDecoder:
             raise AssertionError(errors.decode())
 
     def _sized(self) -> bytes:
-        return self._read(struct.unpack("=Q", self._read(8))[0])
+        return self._read(struct.unpack(self._order + "Q", self._read(8))[0])
 
     def _read(self, size: int) -> bytes:
         assert self._process.stdout

@@ -71,7 +71,7 @@ class Readers:
             lambda: _run(Interpreter(model_content=content, num_threads=1)), RuntimeError, ValueError
         )
         yield from fault
-        if expanded is None or outputs is None or expanded == content:
+        if expanded is None or outputs is None or expanded == content or not _is_flow(model):
             return
         plain, fault = _attempt(lambda: _run_plain(expanded), RuntimeError, ValueError)
         yield from fault
@@ -99,6 +99,24 @@ def _count(payload: bytes) -> int:
     except (IndexError, ValueError, KeyError):
         return 1
     return count if 0 < count < MOST_WEIGHTS else 1
+
+
+def _is_flow(model: Any) -> bool:
+    """Whether every tensor is written before it is read, and once: other files have no outputs to compare."""
+    for subgraph in model.subgraphs:
+        known = {-1, *(int(index) for index in subgraph.inputs)}
+        for index, tensor in enumerate(subgraph.tensors):
+            data = model.buffers[tensor.buffer].data
+            if data is not None and len(data):
+                known.add(index)
+        for operator in subgraph.operators:
+            outputs = [int(index) for index in operator.outputs]
+            if not {int(index) for index in operator.inputs} <= known or known & set(outputs):
+                return False
+            known |= set(outputs)
+        if not {int(index) for index in subgraph.outputs} <= known:
+            return False
+    return True
 
 
 def _attempt(call: Callable[[], Any], *allowed: type[Exception]) -> tuple[Any, list[str]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from c_decoder import SOURCES, WARNINGS, build, tensor_bytes
+from c_decoder import SOURCES, WARNINGS, CDecoder, build, tensor_bytes
 from forging import NUMBERS, forge, take_apart, uvarint, with_checksum
 from mutants import payloads_of
 from payload_samples import ENCODINGS, SHAPES, plans, sample
@@ -165,6 +165,22 @@ def test_adaptive_sections_that_no_encoder_writes(c_decoder):
     # Some of these end in the middle of their symbols, with more than 20 zeros to read past the end.
     verdicts = {same_verdict(c_decoder, forge(payload, codes=bytes([first, 1]))) for first in range(256)}
     assert verdicts == {True, False}
+
+
+def test_a_machine_of_32_bits_and_big_endian(tmp_path):
+    compiler, emulator = shutil.which("powerpc-linux-gnu-gcc"), shutil.which("qemu-ppc")
+    if compiler is None or emulator is None:
+        pytest.skip("The C11 decoder is NOT TESTED on big-endian: install gcc-powerpc-linux-gnu and qemu-user.")
+    decoder = CDecoder(build(tmp_path, compiler=compiler, flags=("-static",)), emulator, order=">")
+    for file in GOLDEN:
+        arrays = np.load(file)
+        for name in set(arrays.files) - {"tensor", "bias"}:
+            payload = arrays[name].tobytes()
+            weight = read(payload, reference=True).weight
+            width = {"float32": 4, "float16": 2}.get(weight.dtype, 1)
+            expected = np.frombuffer(tensor_bytes(weight), f"<u{width}").astype(f">u{width}").tobytes()
+            assert decoder.decode(payload).tensor == expected
+    decoder.close()
 
 
 @pytest.mark.parametrize("name", ["clang", "gcc", "arm-none-eabi-gcc"])
