@@ -67,18 +67,26 @@ class Readers:
         yield from fault
         expanded, fault = _attempt(lambda: expand(content))
         yield from fault
-        outputs, fault = _attempt(
-            lambda: _run(Interpreter(model_content=content, num_threads=1)), RuntimeError, ValueError
-        )
+        # MemoryError is LiteRT's own, of a tensor that is larger than all memory.
+        refused = (RuntimeError, ValueError, MemoryError)
+        outputs, fault = _attempt(lambda: _run(Interpreter(model_content=content, num_threads=1)), *refused)
         yield from fault
         if expanded is None or outputs is None or expanded == content or not _is_flow(model):
             return
-        plain, fault = _attempt(lambda: _run_plain(expanded), RuntimeError, ValueError)
+        plain, fault = _attempt(lambda: _run_plain(expanded), *refused)
         yield from fault
         if plain is None:
             yield "the delegate runs the file, the stock interpreter refuses what it expands to"
         elif not _close(outputs, plain):
             yield "the delegate's outputs are not those of the expanded file"
+
+    def run_stock(self, content: bytes) -> Iterator[str]:
+        """Runs the file, and what it expands to, without our delegate; only a crash says something."""
+        refused = (RuntimeError, ValueError, MemoryError)
+        _, fault = _attempt(lambda: litert.Interpreter(model_content=content, num_threads=1), *refused)
+        yield from fault
+        _, fault = _attempt(lambda: _run_plain(expand(content)), *refused)
+        yield from fault
 
     def _native(self, payload: bytes, count: int) -> np.ndarray | None:
         out, error = np.full(count, np.nan, np.float32), ctypes.create_string_buffer(400)
