@@ -149,6 +149,10 @@ TEST_F(TypesTest, EmbeddingOfMoreThanThereIs) {
     testing::ForceDims(runtime, x, dims);
     EXPECT_EQ(runtime.Allocate(), abi::kError);
   }
+  testing::ForceDims(runtime, x, {most, 1 << 24});  // elements fit, bytes not
+  EXPECT_EQ(runtime.Allocate(), abi::kError);
+  EXPECT_NE(runtime.errors().find("smaller than 2^63 bytes"),
+            std::string::npos);
 }
 
 TEST_F(TypesTest, BiasInsideThePayload) {
