@@ -12,12 +12,11 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import Codes, Payload
 from tfcompress.convert.graph import custom_name, load
-from tfcompress.convert.pack import CONV_2D, DECODE, FULLY_CONNECTED
+from tfcompress.convert.pack import CONV_2D, DECODE, EMBEDDING, FULLY_CONNECTED
 from tfcompress.errors import PayloadError
 
-__all__ = ["EMBEDDING", "check_op", "first_packed_op", "options_of"]
+__all__ = ["check_op", "first_packed_op", "options_of"]
 
-EMBEDDING = "TfcEmbedding"
 VERSION = 1
 ACTIVATIONS = (0, 1, 3)  # none, ReLU, ReLU6
 _AT_LEAST_1 = range(1, 256)

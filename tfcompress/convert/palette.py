@@ -10,6 +10,7 @@ __all__ = ["fit_palette", "fit_scaled_palette"]
 
 MAX_ENTRIES = 256
 PROBE = 16  # values, and then scales, that are tried before all are
+SAMPLE = 4096  # weights that show at once that there are more entries
 NEAR = 5e-7  # relative; two roundings on either side stay well below it
 
 
@@ -19,14 +20,17 @@ def _num_bits(entries: int) -> int:
 
 def fit_palette(weight: np.ndarray) -> Codes | None:
     """The weight's distinct values as a codebook of at most 256 entries, exactly."""
-    values, symbols = np.unique(weight.reshape(-1), return_inverse=True)
+    if np.unique(weight.reshape(-1)[:SAMPLE]).size > MAX_ENTRIES:
+        return None
+    values = np.unique(weight.reshape(-1))
     if values.size > MAX_ENTRIES:
         return None
+    symbols = np.searchsorted(values, weight.reshape(-1))
     codebook = values.astype(np.float32) + np.float32(0)  # -0.0 becomes 0.0
     return Codes(
         symbols.reshape(weight.shape).astype(np.uint8),
         _num_bits(values.size),
-        np.ones(1, np.float32),
+        None,
         None,
         codebook,
     )

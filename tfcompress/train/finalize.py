@@ -153,8 +153,11 @@ def _centroids(target: Target) -> int | None:
 
 
 def _num_bits(target: Target) -> int | None:
-    """Bits of one code; a sparse binary weight has three levels."""
-    return None if target.quantization is None else target.quantization.num_bits + _added_zero(target)
+    """Bits of one code: one more where zeros join, none where a folded negative scale mirrors unequal levels."""
+    quantization = target.quantization
+    if quantization is None or quantization.estimator == "ttq":
+        return None
+    return quantization.num_bits + _added_zero(target)
 
 
 def _levels(weight: np.ndarray, channel_axes: tuple[int, ...]) -> int:
