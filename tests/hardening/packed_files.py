@@ -40,13 +40,13 @@ def written(weight: Codes | Floats, coder: str, form: str) -> bytes:
 
 
 def convs() -> bytes:
-    """A conv (bias inside, adaptive) and one of groups (rANS)."""
+    """A conv with its bias inside (adaptive) and one with strides and ReLU6 (rANS)."""
     file = FileBuilder()
     x, y, z = file.tensor([1, 6, 6, 8]), file.tensor([1, 6, 6, 4]), file.tensor([1, 2, 2, 4])
     bias = np.random.default_rng(1).normal(size=4).astype(np.float32)
     payload = encode(sample("uniform", 4, (4, 3, 3, 8), scale="tensor"), bias=bias)
     file.custom("TfcConv2D", [x, file.payload(payload)], y, [1, 1, 0, 1, 1, 1, 1])
-    payload = written(sample("ternary", 2, (4, 3, 3, 4), scale="tensor"), "rans", "bitmap")
+    payload = written(sample("ternary", 2, (4, 3, 3, 8), scale="tensor"), "rans", "bitmap")
     file.custom("TfcConv2D", [x, file.payload(payload)], z, [1, 3, 1, 2, 2, 1, 1])
     file.graph.inputs, file.graph.outputs = [x], [y, z]
     return file.finish()

@@ -22,8 +22,8 @@ from pathlib import Path
 
 __all__ = ["Worker", "faults_of"]
 
-SECONDS = 20  # for one mutant
-ADDRESS_SPACE = 8 << 30  # bytes; a mutant that asks for more gets an error, not the machine's memory
+SECONDS = 40  # for one mutant
+ADDRESS_SPACE = 3 << 30  # bytes; a mutant that asks for more gets an error, not the machine's memory
 HERE = Path(__file__).resolve().parent
 ROOMS = [str(HERE), str(HERE.parent / "codec"), str(HERE.parent / "runtime")]
 
