@@ -113,6 +113,12 @@ def test_names_are_stripped_on_request_and_the_file_runs_by_index(folder, tmp_pa
     np.testing.assert_array_equal(*outputs)
 
 
+def test_smallest_is_never_larger(folder, tmp_path):
+    run("expand", folder / "out/model.tflite", tmp_path / "e.tflite")
+    figures = json.loads(run("pack", tmp_path / "e.tflite", tmp_path / "s.tflite", "--smallest", "--json"))
+    assert figures["bytes"] <= (folder / "out/model.tflite").stat().st_size
+
+
 def test_a_packed_file_is_not_packed_again(folder, tmp_path):
     result = RUNNER.invoke(app, ["pack", str(folder / "out/model.tflite"), str(tmp_path / "again.tflite")])
     assert result.exit_code == 2

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import tensorflow
 from grid_models import run
 
 from tfcompress.codec import decode
-from tfcompress.convert import audit, expand, inspect, pack
+from tfcompress.convert import audit, diff, expand, inspect, pack
 from tfcompress.convert.graph import constant, custom_name, load, save
 from tfcompress.convert.pack import payloads
 from tfcompress.errors import PayloadError
@@ -78,3 +79,34 @@ def test_options_that_cannot_be_are_refused(mlp, options, message, function):
     operator.customOptions = np.array(options, np.uint8)
     with pytest.raises(PayloadError, match=f"TfcFullyConnected must .*{message}"):
         function(save(model))
+
+
+def quantized(model, **options):
+    converter = tensorflow.lite.TFLiteConverter.from_keras_model(model)
+    converter.optimizations = [tensorflow.lite.Optimize.DEFAULT]
+    for name, value in options.items():
+        setattr(converter, name, value)
+    return converter.convert()
+
+
+@pytest.mark.filterwarnings("ignore:Statistics for quantized inputs were expected")
+@pytest.mark.parametrize("kind", ["dynamic int8", "full int8", "float16", "float32"])
+def test_files_of_every_type_come_back_with_the_same_constants(cnn, kind):
+    x = np.random.default_rng(0).normal(size=(1, 12, 12, 3)).astype(np.float32)
+    options = {
+        "dynamic int8": {},
+        "full int8": {"representative_dataset": lambda: ([x + step] for step in range(4))},
+        "float16": {"target_spec": tensorflow.lite.TargetSpec(supported_types=[tensorflow.float16])},
+        "float32": {"optimizations": []},
+    }[kind]
+    original = quantized(cnn.model, **options)
+    packed = pack(original)
+    expanded = expand(packed)
+    assert len(packed) < len(original) and pack(expanded) == packed
+    for row in diff(original, expanded).tensors:
+        if row.before is not None and len(row.before.shape) > 1 and row.before.type != "int32":
+            assert row.after is not None and row.after.type == row.before.type
+            assert row.max_difference <= (1e-6 if row.before.type == "float32" else 0)
+            assert row.after.sparsity == row.before.sparsity
+    for before, after in zip(run(original, x), run(expanded, x), strict=True):
+        np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())

@@ -50,6 +50,9 @@ def pack(
     strip_names: Annotated[
         bool, typer.Option("--strip-names", help="Drop signatures and the names of inputs and outputs, too.")
     ] = False,
+    smallest: Annotated[
+        bool, typer.Option("--smallest", help="Try every coder for every weight: slower to pack and to load.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Store the weights of a .tflite small.
@@ -64,7 +67,7 @@ def pack(
     path = _one_out(target, out)
     before = read_tflite(file)
     _refuse_packed(before, file)
-    content = convert.pack(before)
+    content = convert.pack(before, smallest=smallest)
     _write(path, convert.strip_names(content) if strip_names else content, len(before), as_json)
 
 
