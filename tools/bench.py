@@ -203,7 +203,8 @@ def _show(found: Sequence[dict[str, Any]], rows: Sequence[Row]) -> None:
         at_least = next(each.at_least for each in rows if each.name == row["name"].removesuffix(" (quick)"))
         figure = "–" if row["figure"] is None else f"{row['figure']:,.5g}"
         must = "–" if row["must"] is None else f"{'≥' if at_least else '≤'} {row['must']:,.5g}"
-        table.add_row(row["name"], figure, must, row["unit"], "ok" if row["ok"] else "MISSED")
+        verdict = "ok" if row["ok"] else "not told" if row["name"].endswith(" (quick)") else "MISSED"
+        table.add_row(row["name"], figure, must, row["unit"], verdict)
     Console(width=100).print(table)
 
 
