@@ -5,8 +5,9 @@ import ai_edge_litert
 import pytest
 
 import tfcompress
+from tfcompress.codec import library as native
 from tfcompress.errors import NativeLibraryError
-from tfcompress.runtime import delegate_path, load_library, native
+from tfcompress.runtime import delegate_path, load_library
 
 
 def test_the_packaged_library_is_ours_and_of_this_version():

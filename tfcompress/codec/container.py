@@ -13,6 +13,7 @@ from tfcompress.codec.choice import Plan, candidates, plain_plan
 from tfcompress.codec.codes import Codes, check_codebook, check_scale, levels_of
 from tfcompress.codec.floats import Floats
 from tfcompress.codec.layout import REMEDY, Header, Reader, assemble, read_header
+from tfcompress.codec.native import NativeCoders, native_coders
 from tfcompress.codec.zeros import DENSE, join, places, split
 from tfcompress.errors import PayloadError
 
@@ -126,15 +127,15 @@ def _write_sections(
     header: Header, plan: Plan, symbols: np.ndarray, alphabet: _Alphabet
 ) -> tuple[Header, bytes, bytes]:
     """The header with the plan and the sizes of its sections, the side section and the codes."""
-    zero, zeros = alphabet.zero_symbol, plan.zeros
+    coders, zero, zeros = native_coders(), alphabet.zero_symbol, plan.zeros
     side = b""
     if plan.coder == "adaptive":
         fields = (alphabet.num_bits, zero, header.row, zeros.form, zeros.a, zeros.b)
-        codes = range_coder.encode_symbols(symbols, *fields)
+        codes = (coders.encode_adaptive if coders else range_coder.encode_symbols)(symbols, *fields)
     else:
         zeros, side, values = (zeros, b"", symbols) if zero is None else split(symbols, zero, zeros)
         if plan.coder == "rans":
-            codes = rans.encode_symbols(values, alphabet.size)
+            codes = (coders.encode_rans if coders else rans.encode_symbols)(values, alphabet.size)
         else:
             codes = pack_bits(values, alphabet.num_bits)
     header = replace(header, coder=plan.coder, zeros=zeros, side_size=len(side), codes_size=len(codes))
@@ -224,7 +225,7 @@ def read(payload: bytes, *, reference: bool = False) -> Payload:
     _check_sections(header, alphabet)
     side, codes = reader.take(header.side_size, "side"), reader.take(header.codes_size, "codes")
     try:
-        symbols = _read_sections(header, side, codes, alphabet)
+        symbols = _read_sections(header, side, codes, alphabet, None if reference else native_coders())
     except MemoryError:
         raise PayloadError("the weight must fit into memory", f"shape={header.shape}", REMEDY) from None
     weight: Codes | Floats
@@ -273,19 +274,21 @@ def _check_sections(header: Header, alphabet: _Alphabet) -> None:
         )
 
 
-def _read_sections(header: Header, side: bytes, codes: bytes, alphabet: _Alphabet) -> np.ndarray:
+def _read_sections(
+    header: Header, side: bytes, codes: bytes, alphabet: _Alphabet, coders: NativeCoders | None
+) -> np.ndarray:
     """The flat symbols."""
     zero, zeros, count = alphabet.zero_symbol, header.zeros, header.count
     if header.coder == "adaptive":
         fields = (alphabet.num_bits, zero, header.row, zeros.form, zeros.a, zeros.b)
-        return range_coder.decode_symbols(codes, count, *fields)
+        return (coders.decode_adaptive if coders else range_coder.decode_symbols)(codes, count, *fields)
     taken = None if zero is None or zeros.form == "dense" else places(side, count, zeros)
     if taken is not None:
         count = int(np.count_nonzero(taken))
     if header.coder == "plain":
         values = unpack_bits(codes, count, alphabet.num_bits)
     else:
-        values = rans.decode_symbols(codes, count, alphabet.size)
+        values = (coders.decode_rans if coders else rans.decode_symbols)(codes, count, alphabet.size)
     return values if taken is None or zero is None else join(taken, values, zero, zeros)
 
 

@@ -9,8 +9,8 @@ from typing import Any
 
 from ai_edge_litert import interpreter as litert
 
+from tfcompress.codec.library import delegate_path
 from tfcompress.errors import InvalidInputError, NativeLibraryError, PayloadError
-from tfcompress.runtime.native import delegate_path
 
 __all__ = ["Interpreter"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import numpy as np
 
+from tfcompress.codec.library import delegate_path
 from tfcompress.errors import InvalidInputError
 from tfcompress.runtime.interpreter import Interpreter
-from tfcompress.runtime.native import delegate_path
 
 __all__ = ["peak_memory", "peak_memory_here"]
 

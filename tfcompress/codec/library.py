@@ -25,7 +25,7 @@ def delegate_path() -> Path:
         NativeLibraryError: There is no such file, it is built for another machine, it is no delegate
             of tfcompress, or its version is not the package's.
     """
-    path = Path(os.environ.get("TFC_DELEGATE_PATH") or Path(__file__).with_name(_NAME))
+    path = Path(os.environ.get("TFC_DELEGATE_PATH") or Path(__file__).parent.parent / "runtime" / _NAME)
     load_library(path)
     return path
 
