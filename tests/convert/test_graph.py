@@ -8,7 +8,7 @@ from ai_edge_litert.interpreter import Interpreter
 from grid_models import run
 
 from tfcompress.convert import audit, diff, expand, inspect, pack, strip_names
-from tfcompress.convert.graph import add_constant, add_tensor, constant, load, op_name, save, stored
+from tfcompress.convert.graph import add_constant, add_tensor, constant, load, op_name, opcode, save, stored
 from tfcompress.errors import InvalidInputError, TfcompressError
 
 
@@ -123,6 +123,11 @@ def negative_weight(model, graph, operator):
     graph.tensors[operator.inputs[1]].shape = np.array([-16, 3, -3, 3], np.int32)
 
 
+def name_with_nul(model, graph, operator):
+    # The runtime reads TfcDecode, a reader of the whole name an op of its own.
+    operator.opcodeIndex = opcode(model, schema.BuiltinOperator.CUSTOM, "TfcDecode\0x")
+
+
 @pytest.mark.parametrize("function", [pack, expand, inspect, audit])
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -131,6 +136,7 @@ def negative_weight(model, graph, operator):
         (no_options, "op 0 of subgraph 0, CONV_2D: builtin_options of NoneType"),
         (no_stride, "op 0 of subgraph 0, CONV_2D: strideH=0"),
         (wide_weight, r"op 0 of subgraph 0, CONV_2D, tensor 1: shape=\(16, 3, 3, 4\) in 1728 bytes"),
+        (name_with_nul, r"a NUL in the name of the custom op 'TfcDecode\\x00x'"),
         (negative_weight, r"op 0 of subgraph 0, CONV_2D, tensor 1: shape=\(-16, 3, -3, 3\) in 1728 bytes"),
     ],
 )

@@ -92,6 +92,10 @@ def _faults(model: Any) -> Iterator[str]:
         yield "no subgraph or no buffer"
     if model.externalBuffers or any(buffer.offset > 1 for buffer in model.buffers):
         yield "constants outside of the flatbuffer are not supported"
+    for code in model.operatorCodes or ():
+        if code.customCode and "\0" in _text(code.customCode):
+            # A runtime in C reads the name to its first NUL: another op than the one that we see.
+            yield f"a NUL in the name of the custom op {_text(code.customCode)!r}"
     for subgraph in model.subgraphs:
         tensors = len(subgraph.tensors)
         for tensor in subgraph.tensors:
@@ -186,7 +190,10 @@ def custom_name(model: Any, operator: Any) -> str | None:
     code = model.operatorCodes[operator.opcodeIndex]
     if code.builtinCode != schema.BuiltinOperator.CUSTOM or code.customCode is None:
         return None
-    name = code.customCode
+    return _text(code.customCode)
+
+
+def _text(name: str | bytes) -> str:
     return name.decode("utf-8", "replace") if isinstance(name, bytes) else name
 
 
