@@ -41,8 +41,9 @@ def emit(value: Any, as_json: bool, text: RenderableType | Callable[[], Renderab
     if as_json:
         typer.echo(json.dumps(value, indent=2))
         return
-    console = Console(width=None if sys.stdout.isatty() else 140, highlight=False)
-    console.print(text() if callable(text) else text)
+    # A pipe has no width of its own; what is cut or wrapped there can not be searched.
+    console = Console(width=None if sys.stdout.isatty() else 240, highlight=False)
+    console.print(text() if callable(text) else text, soft_wrap=isinstance(text, str))
 
 
 def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
