@@ -1,30 +1,40 @@
 // Damaged payloads, made by the thousand: each must end in an Error, or in
-// symbols that fit the header. The sanitizers watch.
+// weights that fit the header. The sanitizers watch.
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <memory>
 #include <random>
 
 #include "format/codes.h"
 #include "format/error.h"
 #include "format/payload.h"
+#include "format/weights.h"
 #include "payload_writer.h"
 
 namespace tfc {
 namespace {
 
+using testing::Form;
 using testing::RandomWeight;
 using testing::Reseal;
+using testing::Weight;
 using testing::WritePayload;
 
+// Every form of a few small weights.
 std::vector<std::vector<uint8_t>> Samples() {
   std::vector<std::vector<uint8_t>> samples;
-  for (const bool coded : {false, true}) {
-    samples.push_back(
-        WritePayload(RandomWeight({5, 3, 2}, 4, false, 0, 1), coded));
-    samples.push_back(WritePayload(RandomWeight({7, 9}, 3, true, 1, 2), coded));
-    samples.push_back(
-        WritePayload(RandomWeight({40, 5}, 8, false, -1, 3), coded));
+  Weight integers = RandomWeight({3, 8}, 1, 4, 0, 5);
+  integers.type = 2;
+  Weight biased = RandomWeight({3, 16}, 3, 2, 2, 6, true);
+  biased.bias = {1, 2, 3};
+  for (const Weight& weight :
+       {RandomWeight({5, 2, 12}, 1, 4, 2, 1), RandomWeight({7, 9}, 2, 3, 3, 2),
+        RandomWeight({4, 16}, 6, 14, 0, 3), RandomWeight({4, 5}, 4, 1, 1, 4),
+        integers, biased}) {
+    for (const Form& form : testing::FormsOf(weight)) {
+      samples.push_back(WritePayload(weight, form));
+    }
   }
   return samples;
 }
@@ -35,14 +45,18 @@ bool Accepted(const std::vector<uint8_t>& bytes) {
   std::copy(bytes.begin(), bytes.end(), exact.get());
   try {
     const Payload payload = ParsePayload(exact.get(), bytes.size());
-    // An entropy-coded payload may honestly claim 2^39 zeros.
+    // A payload may honestly claim 2^39 zeros.
     if (payload.num_codes > 1 << 16) return true;
-    const auto symbols = DecodeSymbols(payload);
-    EXPECT_EQ(symbols.size(), payload.num_codes);
-    for (const uint8_t symbol : symbols) {
-      EXPECT_LT(symbol, payload.codebook.empty() ? 1u << payload.num_bits
-                                                 : payload.codebook.size());
+    for (const uint8_t symbol : DecodeSymbols(payload)) {
+      EXPECT_LT(symbol, payload.Alphabet());
     }
+    const std::unique_ptr<float[]> weights(new float[payload.num_codes]);
+    DecodeWeights(payload, weights.get());
+    for (uint64_t i = 0; i < payload.num_codes; ++i) {
+      EXPECT_TRUE(std::isfinite(weights[i]));
+    }
+    const std::unique_ptr<uint8_t[]> tensor(new uint8_t[TensorBytes(payload)]);
+    DecodeTensor(payload, tensor.get());
     return true;
   } catch (const Error&) {
     return false;
@@ -63,7 +77,7 @@ TEST(PayloadFuzzTest, EveryFlippedBitIsFound) {
 TEST(PayloadFuzzTest, EveryTruncationIsFound) {
   for (const std::vector<uint8_t>& bytes : Samples()) {
     for (size_t size = 0; size < bytes.size(); ++size) {
-      std::vector<uint8_t> cut(bytes.begin(), bytes.begin() + size);
+      std::vector<uint8_t> cut(bytes.begin(), bytes.begin() + long(size));
       EXPECT_FALSE(Accepted(cut)) << "size " << size;
       if (size < 16) continue;
       Reseal(cut);
@@ -81,7 +95,7 @@ TEST(PayloadFuzzTest, ResealedDamageNeverLeavesTheBuffer) {
   std::mt19937 random(7);
   int accepted = 0, refused = 0;
   const auto samples = Samples();
-  for (int round = 0; round < 4000; ++round) {
+  for (int round = 0; round < 400; ++round) {
     for (std::vector<uint8_t> bytes : samples) {
       const int changes = 1 + int(random() % 4);
       for (int i = 0; i < changes; ++i) {
@@ -98,6 +112,24 @@ TEST(PayloadFuzzTest, ResealedDamageNeverLeavesTheBuffer) {
   }
   EXPECT_GT(accepted, 100);  // the damage does get past the checksum
   EXPECT_GT(refused, 100);
+}
+
+TEST(PayloadFuzzTest, DamageBehindTheHeader) {
+  std::mt19937 random(8);
+  int accepted = 0, refused = 0;
+  for (const std::vector<uint8_t>& sample : Samples()) {
+    for (int round = 0; round < 400; ++round) {
+      std::vector<uint8_t> bytes = sample;
+      for (uint32_t changes = 1 + random() % 3; changes > 0; --changes) {
+        bytes[20 + random() % (bytes.size() - 20)] ^=
+            uint8_t(1u << random() % 8);
+      }
+      Reseal(bytes);
+      Accepted(bytes) ? ++accepted : ++refused;
+    }
+  }
+  EXPECT_GT(accepted, 1000);
+  EXPECT_GT(refused, 1000);
 }
 
 }  // namespace

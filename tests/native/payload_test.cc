@@ -11,24 +11,66 @@
 #include "format/codes.h"
 #include "format/crc32c.h"
 #include "format/error.h"
+#include "format/weights.h"
 #include "payload_writer.h"
 
 namespace tfc {
 namespace {
 
+using testing::Form;
+using testing::FormsOf;
 using testing::RandomWeight;
 using testing::Reseal;
 using testing::Weight;
 using testing::WritePayload;
+using testing::WriteSections;
+
+constexpr Form kPlain{0, 0, 0, 0}, kAdaptive{1, 0, 0, 0}, kRans{2, 0, 0, 0};
 
 // The message of the refusal, or "" for none.
 std::string Refusal(const std::vector<uint8_t>& bytes) {
   try {
     const Payload payload = ParsePayload(bytes.data(), bytes.size());
-    DecodeSymbols(payload);
+    std::vector<uint8_t> tensor(TensorBytes(payload));
+    DecodeTensor(payload, tensor.data());
     return "";
   } catch (const Error& error) {
     return error.what();
+  }
+}
+
+bool Has(const std::string& text, const char* part) {
+  return text.find(part) != std::string::npos;
+}
+
+// Of a payload of the bytes that `change` leaves, with a right checksum.
+template <typename Change>
+std::string RefusalAfter(const Weight& weight, const Form& form,
+                         Change change) {
+  std::vector<uint8_t> bytes = WritePayload(weight, form);
+  change(bytes);
+  Reseal(bytes);
+  return Refusal(bytes);
+}
+
+void ExpectRoundTrip(const Weight& weight) {
+  for (const Form& form : FormsOf(weight)) {
+    const auto bytes = WritePayload(weight, form);
+    const Payload payload = ParsePayload(bytes.data(), bytes.size());
+    EXPECT_EQ(payload.dims, weight.dims);
+    EXPECT_EQ(payload.block, weight.block);
+    EXPECT_EQ(payload.channel_axis + 2, std::max<int>(1, weight.granularity));
+    EXPECT_EQ(payload.scales, weight.scales);
+    EXPECT_EQ(payload.bias, weight.bias);
+    EXPECT_EQ(payload.ZeroSymbol(), weight.ZeroSymbol());
+    EXPECT_EQ(payload.Alphabet(), weight.Alphabet());
+    EXPECT_EQ(DecodeSymbols(payload), weight.symbols);
+    std::vector<float> floats(payload.num_codes);
+    DecodeWeights(payload, floats.data());
+    EXPECT_EQ(floats, weight.Floats())
+        << "encoding " << int(weight.encoding) << ", " << int(weight.num_bits)
+        << " bits, coder " << form.coder << ", zeros " << form.zeros << " "
+        << form.a << " " << form.b;
   }
 }
 
@@ -40,163 +82,236 @@ TEST(Crc32cTest, CheckValues) {
   EXPECT_EQ(Crc32c(zeros.data(), 0), 0u);
 }
 
-TEST(PayloadTest, RoundTripOfEveryWidth) {
-  for (const bool palette : {false, true}) {
-    for (int num_bits = palette ? 1 : 2; num_bits <= 8; ++num_bits) {
-      for (const bool coded : {false, true}) {
-        for (int axis = -1; axis < 3; ++axis) {
-          const Weight weight =
-              RandomWeight({5, 3, 7}, num_bits, palette, axis, num_bits);
-          const auto bytes = WritePayload(weight, coded);
-          const Payload payload = ParsePayload(bytes.data(), bytes.size());
-          EXPECT_EQ(payload.dims, weight.dims);
-          EXPECT_EQ(payload.channel_axis, axis);
-          EXPECT_EQ(payload.entropy_coded, coded);
-          EXPECT_EQ(DecodeSymbols(payload), weight.symbols)
-              << num_bits << palette << coded << axis;
-          std::vector<float> floats(payload.num_codes);
-          DecodeWeights(payload, floats.data());
-          EXPECT_EQ(floats, weight.Floats());
-        }
+TEST(PayloadTest, EveryEncodingCoderFormAndScale) {
+  constexpr struct {
+    int encoding, narrowest, widest;
+  } kEncodings[] = {{1, 2, 8}, {2, 1, 8}, {3, 2, 2},
+                    {4, 1, 1}, {5, 3, 6}, {6, 9, 32}};
+  for (const auto& [encoding, narrowest, widest] : kEncodings) {
+    for (int num_bits = narrowest; num_bits <= widest; ++num_bits) {
+      const uint32_t seed = uint32_t(num_bits);
+      for (uint64_t granularity = 0; granularity <= 4; ++granularity) {
+        if (encoding == 6 && granularity > 0) break;
+        ExpectRoundTrip(
+            RandomWeight({5, 3, 32}, encoding, num_bits, granularity, seed));
       }
+      ExpectRoundTrip(RandomWeight({7}, encoding, num_bits, 0, seed));
+      if (encoding == 6) continue;
+      ExpectRoundTrip(RandomWeight({3, 8}, encoding, num_bits, 2, seed, true));
     }
   }
 }
 
-TEST(PayloadTest, LongEntropyCodedSections) {
-  // Long enough for carries and for probabilities at their limits.
-  Weight weight = RandomWeight({64, 800}, 4, false, 0, 3);
-  EXPECT_EQ(Refusal(WritePayload(weight, true)), "");
-  std::fill(weight.symbols.begin(), weight.symbols.end() - 1, 8);
-  const auto sparse = WritePayload(weight, true);
-  EXPECT_EQ(DecodeSymbols(ParsePayload(sparse.data(), sparse.size())),
-            weight.symbols);
-  std::fill(weight.symbols.begin(), weight.symbols.end(), 8);
-  const auto empty = WritePayload(weight, true);
-  const Payload payload = ParsePayload(empty.data(), empty.size());
-  EXPECT_EQ(payload.codes_size, 0u);
-  EXPECT_EQ(DecodeSymbols(payload), weight.symbols);
+TEST(PayloadTest, NothingButZeros) {
+  for (const int encoding : {1, 2, 3, 5, 6}) {
+    Weight weight =
+        RandomWeight({4, 32}, encoding, encoding == 6 ? 20 : 3, 0, 1);
+    if (encoding == 3) weight.num_bits = 2;
+    weight.symbols.assign(128, uint8_t(weight.ZeroSymbol()));
+    weight.raw.clear();
+    ExpectRoundTrip(weight);
+    weight.symbols[77] ^= 1;
+    if (encoding == 6) weight.raw = {77};
+    ExpectRoundTrip(weight);
+  }
 }
 
-TEST(PayloadTest, PaletteWithoutZero) {
-  Weight weight = RandomWeight({4, 9}, 2, true, -1, 0);
-  weight.codebook = {-2, -1, 1.5, 3};
-  for (size_t i = 0; i < weight.symbols.size(); ++i) weight.symbols[i] = i % 4;
-  for (const bool coded : {false, true}) {
-    const auto bytes = WritePayload(weight, coded);
-    const Payload payload = ParsePayload(bytes.data(), bytes.size());
-    EXPECT_EQ(payload.ZeroSymbol(), kNoZeroSymbol);
-    EXPECT_EQ(DecodeSymbols(payload), weight.symbols);
+TEST(PayloadTest, LongSections) {
+  // Long enough for carries, for probabilities at their limits and for whole
+  // steps of rANS.
+  for (const int num_bits : {4, 8}) {
+    Weight weight = RandomWeight({64, 800}, 1, num_bits, 2, 3);
+    for (const Form& form : {kPlain, kAdaptive, kRans}) {
+      EXPECT_EQ(Refusal(WritePayload(weight, form)), "");
+    }
+    std::fill(weight.symbols.begin(), weight.symbols.end() - 1,
+              uint8_t(weight.ZeroSymbol()));
+    ExpectRoundTrip(weight);
   }
+}
+
+TEST(PayloadTest, FewBytesForManyZeros) {
+  // Decoding these takes no time for each weight. Six bytes for each must fit
+  // into half of the memory.
+  Weight weight = RandomWeight({1, 1}, 1, 4, 0, 1);
+  weight.dims = {1 << 14, 1 << 13};
+  for (const Form& form :
+       {kAdaptive, Form{1, 3, 2, 0}, Form{1, 4, 1, 4}, Form{2, 2, 1, 0}}) {
+    const auto bytes = WriteSections(weight, form, {}, {});
+    EXPECT_EQ(Refusal(bytes), "") << form.zeros;
+  }
+  weight.dims = {1 << 20, 1 << 19};
+  EXPECT_TRUE(Has(Refusal(WriteSections(weight, kAdaptive, {}, {})), "memory"));
 }
 
 TEST(PayloadTest, AnyOffsetInMemory) {
-  const Weight weight = RandomWeight({6, 11}, 3, true, 0, 9);
-  const auto bytes = WritePayload(weight, true);
-  for (size_t offset = 0; offset < 8; ++offset) {
-    const auto moved = std::make_unique<uint8_t[]>(bytes.size() + offset);
-    std::memcpy(moved.get() + offset, bytes.data(), bytes.size());
-    const Payload payload = ParsePayload(moved.get() + offset, bytes.size());
-    EXPECT_EQ(DecodeSymbols(payload), weight.symbols);
+  const Weight weight = RandomWeight({6, 12}, 2, 3, 2, 9);
+  for (const Form& form : FormsOf(weight)) {
+    const auto bytes = WritePayload(weight, form);
+    for (size_t offset = 0; offset < 8; ++offset) {
+      const auto moved = std::make_unique<uint8_t[]>(bytes.size() + offset);
+      std::memcpy(moved.get() + offset, bytes.data(), bytes.size());
+      const Payload payload = ParsePayload(moved.get() + offset, bytes.size());
+      EXPECT_EQ(DecodeSymbols(payload), weight.symbols);
+    }
   }
 }
 
-// A payload of the bytes that `change` leaves, with a right checksum.
-template <typename Change>
-std::string RefusalAfter(Weight weight, bool coded, Change change) {
-  std::vector<uint8_t> bytes = WritePayload(weight, coded);
-  change(bytes);
-  Reseal(bytes);
-  return Refusal(bytes);
-}
-
 TEST(PayloadTest, FieldsThatContradictEachOther) {
-  // Offsets: 8 version, 9 encoding, 10 num_bits, 11 flags, 12 length, 13 rank,
-  // 14 and 15 dims, 16 axis + 1, 17 codebook_size, 18 codes_size, 19 scales.
-  const Weight weight = RandomWeight({2, 3}, 4, false, -1, 1);
+  // Offsets: 8 version, 9 encoding, 10 num_bits, 11 form, 12 length, 13 rank,
+  // 14 and 15 dims, 16 granularity, 17 block, 18 codebook_size, 19 bias_size,
+  // 20 side_size, 21 codes_size, 22 scale, 26 codes, 29 padding.
+  const Weight weight = RandomWeight({2, 3}, 1, 4, 1, 1);
   const auto with = [&](size_t offset, uint8_t value) {
-    return RefusalAfter(weight, false, [&](std::vector<uint8_t>& bytes) {
+    return RefusalAfter(weight, kPlain, [&](std::vector<uint8_t>& bytes) {
       bytes[offset] = value;
     });
   };
   EXPECT_EQ(with(8, 1), "");
-  EXPECT_NE(with(8, 2).find("version"), std::string::npos);
-  EXPECT_NE(with(9, 3).find("encoding"), std::string::npos);
-  EXPECT_NE(with(10, 9).find("num_bits"), std::string::npos);
-  EXPECT_NE(with(10, 1).find("num_bits"), std::string::npos);
-  EXPECT_NE(with(11, 2).find("flags"), std::string::npos);
-  EXPECT_NE(with(12, 8).find("length"), std::string::npos);
-  EXPECT_NE(with(13, 0).find("rank"), std::string::npos);
-  EXPECT_NE(with(13, 9).find("rank"), std::string::npos);
-  EXPECT_NE(with(14, 0).find("dims"), std::string::npos);
-  EXPECT_NE(with(14, 3).find("codes_size"), std::string::npos);
-  EXPECT_NE(with(16, 3).find("channel axis"), std::string::npos);
-  EXPECT_NE(with(16, 2).find("must"), std::string::npos);
-  EXPECT_NE(with(17, 1).find("codebook_size"), std::string::npos);
-  EXPECT_NE(with(18, 2).find("codes_size"), std::string::npos);
-  EXPECT_NE(with(18, 255).find("codes_size"), std::string::npos);
-  EXPECT_NE(with(22, 0x80).find("scales"), std::string::npos);  // negative
-  EXPECT_NE(with(26, 1).find("padding"), std::string::npos);
+  EXPECT_TRUE(Has(with(8, 2), "version"));
+  EXPECT_TRUE(Has(with(8, 2), "later"));
+  for (const uint8_t encoding : {0, 7}) {
+    EXPECT_TRUE(Has(with(9, encoding), "encoding"));
+  }
+  EXPECT_TRUE(Has(with(9, 2), "codebook_size"));
+  EXPECT_TRUE(Has(with(9, 3), "num_bits"));
+  EXPECT_TRUE(Has(with(10, 9), "num_bits"));
+  EXPECT_TRUE(Has(with(10, 1), "num_bits"));
+  EXPECT_TRUE(Has(with(11, 3), "form"));
+  EXPECT_TRUE(Has(with(11, 5 << 2), "form"));
+  EXPECT_TRUE(Has(with(11, 128), "form"));
+  EXPECT_TRUE(Has(with(11, 1 | 1 << 2), "adaptive"));
+  EXPECT_TRUE(Has(with(11, 1 << 2), "side_size"));
+  EXPECT_TRUE(Has(with(11, 1 << 5), "granularity"));
+  EXPECT_TRUE(Has(with(11, 3 << 5), "exact"));
+  EXPECT_TRUE(Has(with(12, 8), "length"));
+  EXPECT_TRUE(Has(with(13, 0), "rank"));
+  EXPECT_TRUE(Has(with(13, 9), "rank"));
+  EXPECT_TRUE(Has(with(14, 0), "dims"));
+  EXPECT_TRUE(Has(with(14, 3), "codes_size"));
+  EXPECT_TRUE(Has(with(16, 4), "granularity"));
+  EXPECT_TRUE(Has(with(16, 3), "must"));
+  EXPECT_TRUE(Has(with(17, 2), "block"));
+  EXPECT_TRUE(Has(with(18, 1), "codebook_size"));
+  EXPECT_TRUE(Has(with(19, 1), "bias_size"));
+  EXPECT_TRUE(Has(with(19, 2), "bias"));
+  EXPECT_TRUE(Has(with(20, 1), "side_size"));
+  EXPECT_TRUE(Has(with(21, 2), "padding"));
+  EXPECT_TRUE(Has(with(21, 100), "codes section"));
+  EXPECT_TRUE(Has(with(25, 0x80), "scales"));  // negative
+  EXPECT_TRUE(Has(with(29, 1), "padding"));
+}
+
+TEST(PayloadTest, DimsWhoseProductOverflows) {
+  Weight weight = RandomWeight({1}, 1, 4, 0, 1);
+  for (const auto& dims :
+       {std::vector<uint64_t>{uint64_t{1} << 32, uint64_t{1} << 32},
+        std::vector<uint64_t>{uint64_t{1} << 40},
+        std::vector<uint64_t>{(uint64_t{1} << 63) - 1, 3},
+        std::vector<uint64_t>(8, uint64_t{1} << 8)}) {
+    weight.dims = dims;
+    EXPECT_TRUE(Has(Refusal(WriteSections(weight, kPlain, {}, {})), "dims"));
+  }
+}
+
+TEST(PayloadTest, ScalesByBlock) {
+  Weight weight = RandomWeight({2, 8}, 1, 4, 2, 1, true);
+  EXPECT_EQ(Refusal(WritePayload(weight, kPlain)), "");
+  for (const uint64_t block : {1, 3, 8, 16}) {
+    weight.block = block;
+    EXPECT_TRUE(Has(Refusal(WritePayload(weight, kPlain)), "block"));
+  }
+  weight.block = 4;
+  weight.granularity = 3;
+  EXPECT_TRUE(Has(Refusal(WritePayload(weight, kPlain)), "block"));
 }
 
 TEST(PayloadTest, NumbersThatAreNone) {
-  Weight weight = RandomWeight({2, 3}, 2, true, -1, 1);
+  Weight weight = RandomWeight({2, 3}, 2, 2, 1, 1);
   const float nan = std::numeric_limits<float>::quiet_NaN();
   const float inf = std::numeric_limits<float>::infinity();
   for (const float scale : {nan, inf, 0.f, -1.f}) {
     weight.scales = {scale};
-    EXPECT_NE(Refusal(WritePayload(weight, false)).find("scales"),
-              std::string::npos);
+    EXPECT_TRUE(Has(Refusal(WritePayload(weight, kPlain)), "scales"));
   }
   weight.scales = {1};
   for (const auto& codebook :
        {std::vector<float>{0, 1, 1, 2}, std::vector<float>{-1, -0.f, 1, 2},
         std::vector<float>{0, 1, 2, inf}, std::vector<float>{nan, 1, 2, 3}}) {
     weight.codebook = codebook;
-    EXPECT_NE(Refusal(WritePayload(weight, false)).find("codebook"),
-              std::string::npos);
+    EXPECT_TRUE(Has(Refusal(WritePayload(weight, kPlain)), "codebook"));
   }
+}
+
+TEST(PayloadTest, WeightsThatOverflow) {
+  Weight weight = RandomWeight({1, 4}, 1, 4, 1, 1);
+  weight.scales = {1e38f};
+  weight.symbols = {8, 9, 10, 7};
+  EXPECT_EQ(Refusal(WritePayload(weight, kPlain)), "");
+  weight.symbols[3] = 0;  // -8e38
+  EXPECT_TRUE(Has(Refusal(WritePayload(weight, kPlain)), "finite"));
 }
 
 TEST(PayloadTest, CodesThatNoEncoderWrites) {
-  Weight weight = RandomWeight({3, 1}, 2, true, -1, 1);
+  Weight weight = RandomWeight({3, 1}, 2, 2, 1, 1);
   weight.symbols = {0, 3, 1};
   weight.codebook.resize(3);
-  for (const bool coded : {false, true}) {
-    EXPECT_NE(Refusal(WritePayload(weight, coded)).find("codebook_size"),
-              std::string::npos);
-  }
+  EXPECT_TRUE(Has(Refusal(WritePayload(weight, kPlain)), "symbols"));
+  EXPECT_TRUE(Has(Refusal(WritePayload(weight, kAdaptive)), "alphabet"));
   // Three codes of two bits leave two unused bits at the end.
   weight.symbols = {0, 2, 1};
-  EXPECT_NE(RefusalAfter(weight, false,
-                         [](std::vector<uint8_t>& bytes) {
-                           bytes[bytes.size() - 1 - (bytes.back() == 0)] |= 64;
-                         }),
-            "");
-  // The entropy-coded section of one zero is empty; the padding is not its own.
-  const Weight zero = [] {
-    Weight w = RandomWeight({1, 1}, 4, false, -1, 1);
-    w.symbols = {8};
-    return w;
-  }();
-  EXPECT_EQ(RefusalAfter(zero, true, [](std::vector<uint8_t>&) {}), "");
-  for (const uint8_t last : {0, 1}) {
-    EXPECT_NE(RefusalAfter(zero, true,
-                           [&](std::vector<uint8_t>& bytes) {
-                             bytes[18] = 4;  // codes_size
-                             bytes[12] += 4;
-                             bytes.resize(bytes.size() + 4);
-                             bytes[26] = last;
-                           })
-                  .find("last code"),
-              std::string::npos);
+  const auto codes = std::vector<uint8_t>{0b01'10'00 | 64};
+  EXPECT_TRUE(Has(Refusal(WriteSections(weight, kPlain, {}, codes)), "unused"));
+}
+
+TEST(PayloadTest, TensorsOfEveryType) {
+  const auto decoded = [](const Weight& weight) {
+    const auto bytes = WritePayload(weight, kPlain);
+    const Payload payload = ParsePayload(bytes.data(), bytes.size());
+    std::vector<uint8_t> tensor(TensorBytes(payload));
+    DecodeTensor(payload, tensor.data());
+    return tensor;
+  };
+  Weight weight = RandomWeight({5}, 1, 5, 0, 1);
+  weight.symbols = {8, 9, 16, 23, 17};  // -8, -7, 0, 7, 1
+  weight.type = 1;
+  EXPECT_EQ(decoded(weight), (std::vector<uint8_t>{248, 249, 0, 7, 1}));
+  weight.type = 2;
+  EXPECT_EQ(decoded(weight), (std::vector<uint8_t>{0x98, 0x70, 0x01}));
+  weight.symbols[2] = 24;  // 8
+  EXPECT_TRUE(Has(Refusal(WritePayload(weight, kPlain)), "exact"));
+  weight.type = 3;
+  const std::vector<uint16_t> halves = {0xC800, 0xC700, 0x4800, 0x4700, 0x3C00};
+  const auto tensor = decoded(weight);
+  EXPECT_EQ(std::memcmp(tensor.data(), halves.data(), 10), 0);
+
+  Weight floats = RandomWeight({1, 4}, 6, 19, 0, 1);  // float16 holds 10 bits
+  floats.type = 3;
+  floats.symbols = {103, 113, 142, 0};
+  floats.raw = {1 << 10, 0x3FF, 0x3FF};
+  const auto small = decoded(floats);
+  const std::vector<uint16_t> expected = {0x8001, 0x07FF, 0x7BFF, 0};
+  EXPECT_EQ(std::memcmp(small.data(), expected.data(), 8), 0);
+  for (const uint8_t exponent : {102, 143, 255}) {
+    floats.symbols[0] = exponent;
+    EXPECT_TRUE(Has(Refusal(WritePayload(floats, kPlain)), "exact"));
   }
 }
 
+TEST(PayloadTest, FloatsMustHaveTheirRawBits) {
+  Weight weight = RandomWeight({6, 8}, 6, 13, 0, 1);
+  EXPECT_EQ(Refusal(WritePayload(weight, kRans)), "");
+  const size_t fields = weight.raw.size();
+  weight.raw.resize(fields + 8);
+  EXPECT_TRUE(Has(Refusal(WritePayload(weight, kRans)), "padding"));
+  weight.raw.resize(fields - 8);
+  EXPECT_TRUE(Has(Refusal(WritePayload(weight, kRans)), "raw"));
+}
+
 TEST(PayloadTest, NumbersMustBeShortest) {
-  const Weight weight = RandomWeight({2, 3}, 4, false, -1, 1);
+  const Weight weight = RandomWeight({2, 3}, 1, 4, 1, 1);
   const auto grown = [&](std::vector<uint8_t> rank) {
-    return RefusalAfter(weight, false, [&](std::vector<uint8_t>& bytes) {
+    return RefusalAfter(weight, kPlain, [&](std::vector<uint8_t>& bytes) {
       bytes.erase(bytes.begin() + 13);
       bytes.insert(bytes.begin() + 13, rank.begin(), rank.end());
       bytes.resize((bytes.size() + 3) / 4 * 4);
@@ -204,14 +319,13 @@ TEST(PayloadTest, NumbersMustBeShortest) {
     });
   };
   EXPECT_EQ(grown({2}), "");
-  EXPECT_NE(grown({0x82, 0}).find("LEB128"), std::string::npos);
-  EXPECT_NE(grown(std::vector<uint8_t>(11, 0xFF)).find("LEB128"),
-            std::string::npos);
+  EXPECT_TRUE(Has(grown({0x82, 0}), "LEB128"));
+  EXPECT_TRUE(Has(grown(std::vector<uint8_t>(11, 0xFF)), "LEB128"));
 }
 
 TEST(CApiTest, DecodesOrExplains) {
-  const Weight weight = RandomWeight({4, 5}, 4, false, 0, 2);
-  auto bytes = WritePayload(weight, true);
+  const Weight weight = RandomWeight({4, 5}, 1, 4, 2, 2);
+  auto bytes = WritePayload(weight, kAdaptive);
   std::vector<float> out(20);
   EXPECT_EQ(tfc_decode(bytes.data(), bytes.size(), out.data(), 20, nullptr, 0),
             0);

@@ -4,6 +4,8 @@
 #include <cstring>
 #include <random>
 
+#include "section_writer.h"
+
 namespace tfc::testing {
 namespace {
 
@@ -28,147 +30,225 @@ uint32_t BitwiseCrc32c(const uint8_t* bytes, size_t size) {
   return ~crc;
 }
 
-std::vector<uint8_t> PackBits(const Weight& weight) {
-  std::vector<uint8_t> out((weight.symbols.size() * weight.num_bits + 7) / 8);
-  for (size_t i = 0; i < weight.symbols.size() * weight.num_bits; ++i) {
-    const int symbol = weight.symbols[i / weight.num_bits];
-    if (symbol >> i % weight.num_bits & 1) out[i / 8] |= uint8_t(1 << i % 8);
+float LevelOf(const Weight& weight, int s) {
+  const int d = s - (1 << (weight.num_bits - 1));
+  switch (weight.encoding) {
+    case 1:
+      return float(d);
+    case 2:
+      return weight.codebook[size_t(s)];
+    case 3:
+      return float(s - 1);
+    case 4:
+      return float(2 * s - 1);
+    default:
+      return d == 0 ? 0.f : (d < 0 ? -1.f : 1.f) * float(1u << (abs(d) - 1));
   }
-  return out;
 }
 
-struct Model {
-  uint32_t p = 32768, k = 0;
+// Values and side section.
+struct Split {
+  std::vector<uint8_t> values, side;
+  uint64_t entries = 0;
 };
 
-class RangeEncoder {
- public:
-  void Bit(Model& model, int bit) {
-    const uint64_t bound =
-        (range_ >> 12) * std::min(4095u, std::max(1u, model.p >> 4));
-    const uint32_t rate = 131072 / (2 * model.k + 3);
-    if (bit == 0) {
-      range_ = bound;
-      model.p += (65536 - model.p) * rate >> 16;
+int BitsOf(uint64_t group) {
+  return group == 4 ? 2 : group == 8 ? 3 : group == 16 ? 4 : 5;
+}
+
+Split SplitZeros(const Weight& weight, const Form& form) {
+  Split split;
+  std::vector<uint32_t> fields;
+  const std::vector<uint8_t>& s = weight.symbols;
+  const int zero = weight.ZeroSymbol();
+  const uint64_t longest = (uint64_t{1} << form.a % 64) - 1;
+  const uint64_t unit = form.zeros == 3 ? form.a : form.zeros == 4 ? form.b : 1;
+  uint64_t run = 0;
+  for (size_t i = 0; i < s.size(); i += unit) {
+    const bool any =
+        std::any_of(s.begin() + long(i), s.begin() + long(i + unit),
+                    [&](uint8_t symbol) { return symbol != zero; });
+    if (form.zeros == 2) {
+      run = any ? run : run + 1;
+      if (!any) continue;
+      for (; run >= longest; run -= longest)
+        fields.push_back(uint32_t(longest));
+      fields.push_back(uint32_t(run));
+      run = 0;
+    } else if (form.zeros < 4) {
+      fields.push_back(any);
     } else {
-      low_ += bound;
-      range_ -= bound;
-      model.p -= model.p * rate >> 16;
+      std::vector<uint32_t> kept;
+      for (const bool zeros : {false, true}) {
+        for (uint32_t k = 0; k < unit; ++k) {
+          if ((s[i + k] == zero) == zeros && kept.size() < form.a) {
+            kept.push_back(k);
+          }
+        }
+      }
+      std::sort(kept.begin(), kept.end());
+      fields.insert(fields.end(), kept.begin(), kept.end());
+      for (const uint32_t k : kept) split.values.push_back(s[i + k]);
+      continue;
     }
-    model.k = std::min(model.k + 1, 255u);
-    for (; range_ < 1 << 24; range_ <<= 8) Shift();
-  }
-
-  std::vector<uint8_t> Finish() {
-    low_ = (low_ + 0xFFFFFF) >> 24 << 24;
-    Shift();
-    while (!out_.empty() && out_.back() == 0) out_.pop_back();
-    return out_;
-  }
-
- private:
-  void Shift() {
-    if (low_ >> 32) {  // carry
-      for (size_t i = out_.size(); ++out_[--i] == 0;) continue;
-    }
-    out_.push_back(uint8_t(low_ >> 24));
-    low_ = low_ << 8 & 0xFFFFFFFFu;
-  }
-
-  uint64_t low_ = 0, range_ = 0xFFFFFFFFu;
-  std::vector<uint8_t> out_;
-};
-
-std::vector<uint8_t> CodeEntropy(const Weight& weight) {
-  RangeEncoder coder;
-  std::vector<Model> zero(8), tree(size_t{1} << weight.num_bits);
-  const int64_t row = int64_t(weight.symbols.size() / weight.dims[0]);
-  const int z = weight.ZeroSymbol();
-  const auto nonzero = [&](int64_t j) {
-    return j < 0 || weight.symbols[j] != z ? 1 : 0;
-  };
-  for (int64_t i = 0; i < int64_t(weight.symbols.size()); ++i) {
-    const int s = weight.symbols[i];
-    if (z >= 0) {
-      coder.Bit(
-          zero[nonzero(i - 1) + 2 * nonzero(i - 2) + 4 * nonzero(i - row)],
-          s != z);
-      if (s == z) continue;
-    }
-    int node = 1;
-    for (int depth = weight.num_bits - 1; depth >= 0; --depth) {
-      const int bit = s >> depth & 1;
-      const bool sibling_is_zero = depth == 0 && z >= 0 && (s ^ 1) == z;
-      if (!sibling_is_zero) coder.Bit(tree[node], bit);
-      node = 2 * node + bit;
+    if (any) {
+      split.values.insert(split.values.end(), s.begin() + long(i),
+                          s.begin() + long(i + unit));
     }
   }
-  return coder.Finish();
+  split.entries = fields.size();
+  split.side = PackFields(fields, form.zeros == 2   ? int(form.a)
+                                  : form.zeros == 4 ? BitsOf(form.b)
+                                                    : 1);
+  return split;
 }
 
 }  // namespace
 
+int Weight::Alphabet() const {
+  if (encoding == 2) return int(codebook.size());
+  return encoding == 3 ? 3 : 1 << SymbolBits();
+}
+
 int Weight::ZeroSymbol() const {
-  if (codebook.empty()) return 1 << (num_bits - 1);
-  const auto found = std::find(codebook.begin(), codebook.end(), 0.f);
-  return found == codebook.end() ? -1 : int(found - codebook.begin());
+  if (encoding == 6) return 0;
+  for (int s = 0; s < Alphabet(); ++s) {
+    if (LevelOf(*this, s) == 0) return s;
+  }
+  return -1;
 }
 
 std::vector<float> Weight::Floats() const {
-  size_t inner = symbols.size();
-  for (int axis = 0; axis <= channel_axis; ++axis) inner /= dims[axis];
+  size_t inner = symbols.size(), next_raw = 0;
+  for (uint64_t axis = 2; axis <= granularity; ++axis) inner /= dims[axis - 2];
+  if (block) inner = block;
   std::vector<float> floats;
   for (size_t i = 0; i < symbols.size(); ++i) {
-    const float scale =
-        channel_axis < 0 ? scales[0] : scales[i / inner % dims[channel_axis]];
-    floats.push_back(scale * (codebook.empty() ? float(int(symbols[i]) -
-                                                       (1 << (num_bits - 1)))
-                                               : codebook[symbols[i]]));
+    if (encoding != 6) {
+      const float scale =
+          scales.empty() ? 1.f : scales[i / inner % scales.size()];
+      floats.push_back(scale * LevelOf(*this, symbols[i]));
+      continue;
+    }
+    uint32_t bits = 0;
+    if (symbols[i] != 0) {
+      const int m = num_bits - 9;
+      const uint32_t field = raw[next_raw++];
+      bits = (field >> m) << 31 | uint32_t(symbols[i]) << 23 |
+             (field % (1u << m)) << (23 - m);
+    }
+    floats.emplace_back();
+    std::memcpy(&floats.back(), &bits, 4);
   }
   return floats;
 }
 
-Weight RandomWeight(std::vector<uint64_t> dims, int num_bits, bool palette,
-                    int channel_axis, uint32_t seed) {
+Weight RandomWeight(std::vector<uint64_t> dims, int encoding, int num_bits,
+                    uint64_t granularity, uint32_t seed, bool blocks) {
   std::mt19937 random(seed);
   Weight weight;
   weight.dims = std::move(dims);
-  weight.num_bits = num_bits;
-  weight.channel_axis = channel_axis;
-  for (int i = 0; palette && i < 1 << num_bits; ++i) {
+  weight.encoding = uint8_t(encoding);
+  weight.num_bits = uint8_t(num_bits);
+  weight.granularity = granularity;
+  for (int i = 0; encoding == 2 && i < 1 << num_bits; ++i) {
     weight.codebook.push_back(0.25f * float(i - (1 << num_bits) / 3));
   }
-  const size_t num_scales =
-      channel_axis < 0 ? 1 : size_t(weight.dims[channel_axis]);
-  std::uniform_real_distribution<float> scale(0.05f, 0.2f);
-  for (size_t i = 0; i < num_scales; ++i)
-    weight.scales.push_back(scale(random));
   size_t count = 1;
   for (const uint64_t dim : weight.dims) count *= dim;
+  size_t num_scales = granularity;
+  if (granularity >= 2) num_scales = weight.dims[granularity - 2];
+  if (blocks) {
+    weight.block = count / weight.dims[0] / 2;
+    num_scales = count / weight.block;
+  }
+  std::uniform_real_distribution<float> scale(0.05f, 0.2f);
+  for (size_t i = 0; i < num_scales; ++i) {
+    weight.scales.push_back(scale(random));
+  }
+  const int zero = weight.ZeroSymbol();
   for (size_t i = 0; i < count; ++i) {
-    weight.symbols.push_back(random() % 2
-                                 ? uint8_t(weight.ZeroSymbol())
-                                 : uint8_t(random() % (1u << num_bits)));
+    int symbol = int(random() % uint32_t(weight.Alphabet()));
+    if (encoding == 6) symbol = int(random() % 40) + 100;
+    const uint32_t pair = i / 2 % 2;
+    if (zero >= 0 && (random() % 4 == 0 || pair == i / 4 % 2)) symbol = zero;
+    weight.symbols.push_back(uint8_t(symbol));
+    if (encoding == 6 && symbol != 0) {
+      weight.raw.push_back(random() % (1u << (num_bits - 8)));
+    }
   }
   return weight;
 }
 
-std::vector<uint8_t> WritePayload(const Weight& weight, bool entropy_coded) {
-  const std::vector<uint8_t> codes =
-      entropy_coded ? CodeEntropy(weight) : PackBits(weight);
+std::vector<Form> FormsOf(const Weight& weight) {
+  std::vector<Form> forms = {{0, 0, 0, 0}, {1, 0, 0, 0}, {2, 0, 0, 0}};
+  if (weight.ZeroSymbol() < 0) return forms;
+  const uint64_t row = weight.symbols.size() / weight.dims[0];
+  for (const int coder : {0, 1, 2}) {
+    for (const uint64_t size : {2, 3, 8}) {
+      if (row % size == 0) forms.push_back({coder, 3, size, 0});
+    }
+    for (const uint64_t size : {4, 8, 16, 32}) {
+      if (row % size != 0) continue;
+      forms.push_back({coder, 4, size / 2, size});
+      forms.push_back({coder, 4, size - 1, size});
+    }
+    if (coder == 1) continue;
+    forms.push_back({coder, 1, 0, 0});
+    for (const uint64_t bits : {1, 2, 8}) forms.push_back({coder, 2, bits, 0});
+  }
+  return forms;
+}
+
+std::vector<uint8_t> WritePayload(const Weight& weight, const Form& form) {
+  const uint64_t row = weight.symbols.size() / weight.dims[0];
+  if (form.coder == 1) {
+    return WriteSections(
+        weight, form, {},
+        CodeAdaptive(weight.symbols, weight.SymbolBits(), weight.ZeroSymbol(),
+                     row, form.zeros, form.a, form.b));
+  }
+  Split split;
+  split.values = weight.symbols;
+  if (form.zeros != 0) split = SplitZeros(weight, form);
+  Form whole = form;
+  if (form.zeros == 2) whole.b = split.entries;
+  const std::vector<uint32_t> fields(split.values.begin(), split.values.end());
+  return WriteSections(weight, whole, split.side,
+                       form.coder == 2
+                           ? CodeRans(split.values, weight.Alphabet())
+                           : PackFields(fields, weight.SymbolBits()));
+}
+
+std::vector<uint8_t> WriteSections(const Weight& weight, const Form& form,
+                                   const std::vector<uint8_t>& side,
+                                   const std::vector<uint8_t>& codes) {
   std::vector<uint8_t> body;
   PutUvarint(body, weight.dims.size());
   for (const uint64_t dim : weight.dims) PutUvarint(body, dim);
-  PutUvarint(body, uint64_t(weight.channel_axis + 1));
+  PutUvarint(body, weight.granularity);
+  PutUvarint(body, weight.block);
   PutUvarint(body, weight.codebook.size());
+  PutUvarint(body, weight.bias.size());
+  if (form.zeros >= 2) {
+    PutUvarint(body, form.a);
+    PutUvarint(body, form.b);
+  }
+  PutUvarint(body, side.size());
   PutUvarint(body, codes.size());
   PutFloats(body, weight.scales);
   PutFloats(body, weight.codebook);
+  PutFloats(body, weight.bias);
+  body.insert(body.end(), side.begin(), side.end());
   body.insert(body.end(), codes.begin(), codes.end());
+  if (weight.encoding == 6) {
+    const auto raw = PackFields(weight.raw, weight.num_bits - 8);
+    body.insert(body.end(), raw.begin(), raw.end());
+  }
   std::vector<uint8_t> out = {'T', 'F', 'C', 'W', 0, 0, 0, 0, 1};
-  out.push_back(weight.codebook.empty() ? 1 : 2);
-  out.push_back(uint8_t(weight.num_bits));
-  out.push_back(entropy_coded);
+  out.push_back(weight.encoding);
+  out.push_back(weight.num_bits);
+  out.push_back(uint8_t(form.coder | form.zeros << 2 | weight.type << 5));
   for (size_t width = 1;; ++width) {  // the length counts itself
     const size_t length = (out.size() + width + body.size() + 3) / 4 * 4;
     std::vector<uint8_t> field;

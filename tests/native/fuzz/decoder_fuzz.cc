@@ -5,9 +5,9 @@
 #include <vector>
 
 #include "delegate/stored_weight.h"
-#include "format/codes.h"
 #include "format/error.h"
 #include "format/payload.h"
+#include "format/weights.h"
 #include "fuzz/targets.h"
 
 namespace tfc::testing {
@@ -37,7 +37,7 @@ void DecodeStored(const uint8_t* bytes, size_t size) {
       if (!std::isfinite(value)) __builtin_trap();
     }
   }
-  if (weight.encoding() == TFC_FLOAT) return;
+  if (weight.encoding() == Encoding::kFloat) return;
   const std::vector<uint8_t> symbols = weight.Symbols();
   if (symbols.size() != weight.count()) __builtin_trap();
   for (const uint8_t symbol : symbols) {

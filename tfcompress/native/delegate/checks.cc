@@ -59,10 +59,11 @@ void RequireOptions(const OpNode& node, size_t count) {
 }
 
 void RequireFloatCodes(const StoredWeight& weight, const std::string& label) {
-  if (weight.type() != TFC_FLOAT32 || weight.encoding() == TFC_FLOAT) {
+  if (weight.type() != ElementType::kFloat32 ||
+      weight.encoding() == Encoding::kFloat) {
     throw Error(label + ": the payload must hold float32 weights as codes",
                 "type=" + TypeName(weight.TensorType()) +
-                    ", encoding=" + std::to_string(weight.encoding()),
+                    ", encoding=" + std::to_string(int(weight.encoding())),
                 "Pack this weight for TfcDecode");
   }
 }

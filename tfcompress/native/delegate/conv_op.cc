@@ -21,7 +21,7 @@ Activation ActivationOf(const OpNode& node, uint8_t code) {
 // level that no weight has is 0, so that it costs no resolution.
 std::vector<float> CodebookOf(const StoredWeight& weight,
                               const std::vector<uint8_t>& symbols) {
-  if (weight.encoding() == TFC_UNIFORM) return {};
+  if (weight.encoding() == Encoding::kUniform) return {};
   std::vector<float> codebook = weight.levels();
   std::vector<bool> occurs(codebook.size());
   for (const uint8_t symbol : symbols) occurs[symbol] = true;

@@ -7,7 +7,8 @@
 #include <vector>
 
 #include "abi/tflite_abi.h"
-#include "c/tfc_decoder.h"
+#include "format/payload.h"
+#include "format/weights.h"
 
 namespace tfc {
 
@@ -16,39 +17,35 @@ class StoredWeight {
  public:
   // Throws Error on any contradiction. `bytes` may have any alignment and must
   // outlive the result.
-  StoredWeight(const uint8_t* bytes, uint64_t size);
+  StoredWeight(const uint8_t* bytes, uint64_t size)
+      : payload_(ParsePayload(bytes, size)) {}
 
-  tfc_encoding encoding() const { return info_.encoding; }
-  tfc_type type() const { return info_.type; }
-  int num_bits() const { return static_cast<int>(info_.num_bits); }
-  uint64_t count() const { return info_.count; }
-  const std::vector<uint64_t>& dims() const { return dims_; }
-  const std::vector<float>& scales() const { return scales_; }
-  int channel_axis() const { return channel_axis_; }  // or -1
-  uint64_t block() const { return block_; }  // weights that share a scale, or 0
-  const std::vector<float>& levels() const { return levels_; }  // no floats
-  const std::vector<float>& bias() const { return bias_; }
+  Encoding encoding() const { return payload_.encoding; }
+  ElementType type() const { return payload_.type; }
+  int num_bits() const { return payload_.num_bits; }
+  uint64_t count() const { return payload_.num_codes; }
+  const std::vector<uint64_t>& dims() const { return payload_.dims; }
+  const std::vector<float>& scales() const { return payload_.scales; }
+  int channel_axis() const { return payload_.channel_axis; }  // or -1
+  // Weights that share a scale, or 0.
+  uint64_t block() const { return payload_.block; }
+  const std::vector<float>& levels() const { return payload_.levels; }
+  const std::vector<float>& bias() const { return payload_.bias; }
 
   // The tensor that it is in a graph.
   abi::TensorType TensorType() const;
-  uint64_t TensorBytes() const { return info_.output_size; }
+  uint64_t TensorBytes() const { return tfc::TensorBytes(payload_); }
 
   // Each throws Error when the codes cannot come from an encoder. Symbols are
   // one per byte, in C order of dims; `tensor` has TensorBytes().
-  std::vector<uint8_t> Symbols() const;
-  void Decode(uint8_t* tensor) const;
+  std::vector<uint8_t> Symbols() const { return DecodeSoundSymbols(payload_); }
+  void Decode(uint8_t* tensor) const { DecodeTensor(payload_, tensor); }
 
   // "[3, 5]"
-  std::string ShapeText() const;
+  std::string ShapeText() const { return tfc::ShapeText(payload_.dims); }
 
  private:
-  void ReadScales();
-
-  tfc_info info_;
-  std::vector<uint64_t> dims_;
-  std::vector<float> scales_, levels_, bias_;
-  int channel_axis_ = -1;
-  uint64_t block_ = 0;
+  Payload payload_;
 };
 
 }  // namespace tfc

@@ -1,5 +1,5 @@
-// From the codes section of a payload to symbols and weights
-// (tfcompress/codec/FORMAT.md, sections 1 to 3).
+// From the sections of a payload to symbols (tfcompress/codec/FORMAT.md,
+// sections 3 to 5).
 #ifndef TFCOMPRESS_NATIVE_FORMAT_CODES_H_
 #define TFCOMPRESS_NATIVE_FORMAT_CODES_H_
 
@@ -10,13 +10,9 @@
 
 namespace tfc {
 
-// One symbol per byte, in C order of dims. Throws Error when the codes section
-// cannot come from an encoder.
+// One symbol per byte, in C order of dims; the exponents of floats. Throws
+// Error when the sections cannot come from an encoder.
 std::vector<uint8_t> DecodeSymbols(const Payload& payload);
-
-// out[i] = scale[c] * (symbol - 2^(num_bits-1)), or scale[c] *
-// codebook[symbol], in float32; `out` has payload.num_codes elements.
-void DecodeWeights(const Payload& payload, float* out);
 
 }  // namespace tfc
 

@@ -1,0 +1,24 @@
+// The adaptive binary coding of tfcompress/codec/FORMAT.md, sections 5.1 and
+// 5.2.
+#ifndef TFCOMPRESS_NATIVE_FORMAT_ADAPTIVE_H_
+#define TFCOMPRESS_NATIVE_FORMAT_ADAPTIVE_H_
+
+#include <cstdint>
+#include <vector>
+
+#include "format/symbols.h"
+
+namespace tfc {
+
+// The shortest section that decodes to these symbols.
+std::vector<uint8_t> EncodeAdaptive(const SymbolLayout& layout,
+                                    const uint8_t* symbols);
+
+// Throws Error when no encoder writes such a section. `symbols` has
+// layout.count bytes, whose content is unspecified then.
+void DecodeAdaptive(const SymbolLayout& layout, const uint8_t* section,
+                    uint64_t size, uint8_t* symbols);
+
+}  // namespace tfc
+
+#endif  // TFCOMPRESS_NATIVE_FORMAT_ADAPTIVE_H_
