@@ -96,7 +96,7 @@ def test_what_a_bad_library_does_is_seen(c_program, tmp_path, monkeypatch, paylo
     """)
     subprocess.run(["cc", "-shared", "-fPIC", source, "-o", library], check=True)
     monkeypatch.setenv("TFC_DELEGATE_PATH", str(library))
-    worker = Worker(c_program, tmp_path / "log", seconds=3)
+    worker = Worker(c_program, tmp_path / "log", seconds=3 if fault == "hang" else 60)
     found = worker.faults("P", payloads[0])
     worker.close()
     assert len(found) == 1
