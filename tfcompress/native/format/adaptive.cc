@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -61,8 +62,9 @@ class Walk {
 
   void Blocks() {
     const uint64_t block = layout_.a, per_row = layout_.row / block;
-    std::vector<uint8_t> written(layout_.count / block);
-    for (uint64_t k = 0; k < written.size(); ++k) {
+    const uint64_t num_blocks = layout_.count / block;
+    const auto written = std::make_unique<uint8_t[]>(num_blocks);
+    for (uint64_t k = 0; k < num_blocks; ++k) {
       const uint64_t first = k * block;
       if (k % kStretch == 0 && coder_.Ended()) {
         return SetZeros(first, layout_.count - first);
