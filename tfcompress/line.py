@@ -88,8 +88,7 @@ def compress(
     loss, the_metric = _check_everything(model, teacher, data, loss, as_metric(metric, direction), out)
     float_file = to_float_tflite(model)
     begin = time.monotonic()
-    measured_on = islice(data.train.start(), _IMPORTANCE_BATCHES)
-    wrapped = apply(model, recipe, total_steps=recipe.epochs * data.train.steps, data=measured_on, loss=loss)
+    wrapped = _wrap(model, recipe, data, loss)
     history = _fit(wrapped, teacher or model, data, recipe, loss, on_step)
     finalized = finalize(wrapped)
     seconds = time.monotonic() - begin
@@ -151,6 +150,11 @@ def _check_everything(
     if teacher is not None:
         check_teacher(model, teacher, data.train)
     return loss, metric
+
+
+def _wrap(model: keras.Model, recipe: Recipe, data: Data, loss: Any) -> keras.Model:
+    some = islice(data.train.start(), _IMPORTANCE_BATCHES)
+    return apply(model, recipe, total_steps=recipe.epochs * data.train.steps, data=some, loss=loss)
 
 
 def _fit(

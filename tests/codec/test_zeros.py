@@ -88,22 +88,22 @@ def test_several_chunks_come_back():
         np.testing.assert_array_equal(join(taken, values, 8, zeros), symbols)
 
 
-def refused(side, values, count, zeros, rule, zero=0):
+def check_refused(side, values, count, zeros, rule, zero=0):
     with pytest.raises(PayloadError, match=rule):
         join(places(side, count, zeros), np.array(values, np.uint8), zero, zeros)
 
 
 def test_contradictions_are_refused():
-    refused(b"\x03", [1, 0], 8, Zeros("bitmap"), "nonzero")
-    refused(b"\x83", [1, 1], 7, Zeros("bitmap"), "unused bits")
-    refused(b"\x00", [0], 8, Zeros("run_length", 2, 1), "nonzero")
-    refused(b"\x0c", [1], 8, Zeros("run_length", 2, 2), "end in zeros")
-    refused(b"\x0b", [1], 3, Zeros("run_length", 2, 2), "within its 3")
-    refused(b"\x02", [0, 0], 4, Zeros("blocks", 2), "nonzero symbol")
-    refused(b"\x05", [1, 2], 4, Zeros("n_of_m", 2, 4), "ascend")
-    refused(b"\x01", [1, 2], 4, Zeros("n_of_m", 2, 4), "ascend")
+    check_refused(b"\x03", [1, 0], 8, Zeros("bitmap"), "nonzero")
+    check_refused(b"\x83", [1, 1], 7, Zeros("bitmap"), "unused bits")
+    check_refused(b"\x00", [0], 8, Zeros("run_length", 2, 1), "nonzero")
+    check_refused(b"\x0c", [1], 8, Zeros("run_length", 2, 2), "end in zeros")
+    check_refused(b"\x0b", [1], 3, Zeros("run_length", 2, 2), "within its 3")
+    check_refused(b"\x02", [0, 0], 4, Zeros("blocks", 2), "nonzero symbol")
+    check_refused(b"\x05", [1, 2], 4, Zeros("n_of_m", 2, 4), "ascend")
+    check_refused(b"\x01", [1, 2], 4, Zeros("n_of_m", 2, 4), "ascend")
     # Positions 1 and 3 for the value at 3 and a zero: the first zero stands at 0.
-    refused(b"\x0d", [0, 2], 4, Zeros("n_of_m", 2, 4), "first zeros")
+    check_refused(b"\x0d", [0, 2], 4, Zeros("n_of_m", 2, 4), "first zeros")
 
 
 @pytest.mark.parametrize(
