@@ -64,6 +64,18 @@ def test_the_file_is_smaller_and_every_promise_is_kept(run):
     assert sum(hidden.histogram.after) == 4 * 64 - round(hidden.zeros * 4 * 64)
 
 
+def test_names_are_stripped_when_asked(model, run):
+    recipe = RECIPE.model_copy(update={"strip_names": True})
+    stripped = tfc.compress(model, (blobs(), blobs(seed=1)), recipe)
+    named = run[0]
+    assert len(named.packed) - 400 < len(stripped.packed) < len(named.packed) - 100
+    assert stripped.compressed.bytes == len(stripped.packed) and stripped.audit_passed
+    interpreter = tfc.Interpreter(model_content=stripped.packed)
+    assert interpreter.get_signature_list() == {}
+    assert {detail["name"] for detail in interpreter.get_input_details()} == {""}
+    assert stripped.compressed.value == named.compressed.value
+
+
 def test_the_figures_are_those_of_the_files(run):
     result, out, _, _ = run
     x, y = blobs(seed=1)

@@ -5,6 +5,7 @@ The function is `tfcompress.compress`; a module of that name would hide it.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import tempfile
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tfcompress.checks import check_inputs, check_labels, check_metric, check_teacher, choose_loss
-from tfcompress.convert import audit, pack, to_float_tflite
+from tfcompress.convert import audit, pack, strip_names, to_float_tflite
 from tfcompress.data import Data, as_data, file_pairs, in_model_structure
 from tfcompress.errors import InvalidInputError
 from tfcompress.files import check_folder, write_files
@@ -92,21 +93,21 @@ def compress(
     history = _fit(wrapped, teacher or model, data, recipe, loss, on_step)
     finalized = finalize(wrapped)
     seconds = time.monotonic() - begin
-
-    packed = pack(to_float_tflite(finalized.model))
+    named = pack(to_float_tflite(finalized.model))  # inputs are found by their names, so these go last
+    packed = strip_names(named) if recipe.strip_names else named
     verdict = audit(packed, finalized.promises)
-    (baseline, compressed), drop, drop_error, moved = _measure(model, float_file, packed, data, the_metric)
+    (baseline, compressed), drop, drop_error, moved = _measure(model, float_file, named, data, the_metric)
     result = Result(
         model_name=model.name,
         recipe=recipe,
         baseline=baseline,
-        compressed=compressed,
+        compressed=dataclasses.replace(compressed, bytes=len(packed)),
         drop=drop,
         drop_error=drop_error,
         activation_error=moved,
         layers=layer_reports(the_plan, model, finalized.model, verdict),
         audit_passed=verdict.passed,
-        audit_failures=tuple(str(failure) for failure in verdict.failures),
+        audit_failures=verdict.failures,
         budget=budget,
         history=history,
         seconds=seconds,

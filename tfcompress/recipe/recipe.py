@@ -91,6 +91,8 @@ class Recipe(BaseModel):
         batch_size: Samples per optimizer step.
         learning_rate: Peak learning rate of Adam; it decays to zero along a cosine.
         seed: Seed of every random draw.
+        strip_names: Leave the names of inputs, outputs and signatures out of the file, some 200 bytes;
+            it is then fed by position.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -103,6 +105,7 @@ class Recipe(BaseModel):
     batch_size: int = Field(default=128, ge=1)
     learning_rate: float = Field(default=1e-3, gt=0)
     seed: int = Field(default=0, ge=0)
+    strip_names: bool = False
 
     def rule_for(self, path: str) -> Rule | None:
         """The last rule that names the layer at `path`, or None."""

@@ -63,8 +63,8 @@ Header ReadHeader(const uint8_t* section, uint64_t size, int alphabet) {
     }
     if (f > kTotal - sum) {
       throw Error(
-          "the frequencies of a rANS section must be uvarints that "
-          "sum to 4096");
+          "every frequency of a rANS section must be a uvarint, and their sum "
+          "4096");
     }
     for (uint32_t offset = 0; offset < f; ++offset) {
       header.slots[sum + offset] = s << 24 | (f - 1) << kTableBits | offset;
