@@ -11,7 +11,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tfcompress.codec import Codes, Floats, encode, read
 from tfcompress.convert.encodings import choose
 from tfcompress.convert.graph import add_constant, add_tensor, constant, custom_name, load, opcode, save
-from tfcompress.convert.readers import PACKABLE, Key, Reader, Readers, share_equal_constants
+from tfcompress.convert.readers import PACKABLE, Key, Readers
 from tfcompress.convert.reshape import make_reshapes_static
 from tfcompress.convert.structure import matches
 from tfcompress.errors import PayloadError
@@ -55,7 +55,6 @@ def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
         InvalidInputError: The bytes are no undamaged .tflite file.
     """
     model = load(tflite)
-    share_equal_constants(model)
     packer = _Packer(model, smallest)
     for number, subgraph in enumerate(model.subgraphs):
         packer.pack(number, subgraph)
@@ -80,15 +79,11 @@ class _Packer:
         self._readers = Readers(model)
         self.entries = {0} | {signature.subgraphIndex for signature in model.signatureDefs or ()}
         self._chosen: dict[Key, Codes | Floats | None] = {}
-        self._encoded: dict[tuple[Key, int | None], bytes] = {}
+        self._encoded: dict[tuple[Key, int], bytes] = {}
         self._buffers: dict[bytes, int] = {}
-        self._zero_biases: set[int] = set()
 
     def pack(self, number: int, subgraph: Any) -> None:
         """Packs one subgraph in place."""
-        # Noted first: what goes into a TfcDecode is no constant any more.
-        biases = {int(operator.inputs[2]) for operator in subgraph.operators if len(operator.inputs) > 2}
-        self._zero_biases = {index for index in biases if index >= 0 and self._is_zero(subgraph.tensors[index])}
         operators = []
         done: set[int] = set()
         for operator in subgraph.operators:
@@ -118,9 +113,9 @@ class _Packer:
         is_entry = number in self.entries
         kernels = [reader for reader in readers if self._kernel(subgraph, *reader, weight, is_entry)]
         others = len(kernels) < len(readers)
-        bias = None if others else self._inner_bias(subgraph, kernels, key)
-        payload = self._payload(key, weight, bias)
-        saved = _stored_bytes(tensor, value) + (0 if bias is None else self.model.buffers[bias].data.size)
+        bias = self._inner_bias(subgraph, kernels[0][0], key) if len(kernels) == 1 and not others else -1
+        payload = self._payload(key, weight, subgraph, bias)
+        saved = _stored_bytes(tensor, value) + (0 if bias < 0 else 4 * weight.shape[0])
         if len(payload) + self._readers.uses(key) * (PAYLOAD_BYTES + DECODE_BYTES * others) >= saved:
             return None
         self.weights[payload] = value
@@ -128,7 +123,7 @@ class _Packer:
             self._buffers[payload] = add_constant(self.model, payload)
         source = add_tensor(subgraph, [len(payload)], schema.TensorType.UINT8, self._buffers[payload])
         for operator, _ in kernels:
-            self._use_kernel(subgraph, operator, source, bias is not None)
+            self._use_kernel(subgraph, operator, source, bias)
         if not others:
             return None
         tensor.buffer = 0
@@ -144,27 +139,25 @@ class _Packer:
             self._chosen[key] = None if few else choose(value, PACKABLE[key[1]], self._readers.axes(key))
         return self._chosen[key]
 
-    def _payload(self, key: Key, weight: Codes | Floats, bias: int | None) -> bytes:
-        if (key, bias) not in self._encoded:
-            inner = None if bias is None else np.frombuffer(self.model.buffers[bias].data.tobytes(), "<f4")
-            self._encoded[key, bias] = encode(weight, bias=inner, smallest=self.smallest)
-        return self._encoded[key, bias]
+    def _payload(self, key: Key, weight: Codes | Floats, subgraph: Any, bias: int) -> bytes:
+        inner = None if bias < 0 else constant(self.model, subgraph.tensors[bias])
+        buffer = -1 if bias < 0 else self._readers.key(subgraph.tensors[bias])[0]
+        if (key, buffer) not in self._encoded:
+            self._encoded[key, buffer] = encode(weight, bias=inner, smallest=self.smallest)
+        return self._encoded[key, buffer]
 
-    def _inner_bias(self, subgraph: Any, kernels: list[Reader], key: Key) -> int | None:
-        """The buffer of a bias that can travel inside the payload: that of all its ops, and of no other."""
-        bias = self._readers.only_bias(key)
-        if bias is None or not np.any(self.model.buffers[bias].data):
-            return None
-        users = {id(operator) for operator, _ in kernels}
-        for operator, _ in kernels:
-            index = int(operator.inputs[2])
-            if self._readers.key(subgraph.tensors[index]) != (bias, schema.TensorType.FLOAT32, key[2][:1]):
-                return None
-            readers = self._readers.of(subgraph, index)
-            is_ours = all(position == 2 and id(reader) in users for reader, position in readers)
-            if not is_ours or index in subgraph.outputs or index in subgraph.inputs:
-                return None
-        return bias
+    def _inner_bias(self, subgraph: Any, operator: Any, key: Key) -> int:
+        """The tensor of a bias that can travel inside the payload, or -1."""
+        index = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
+        if index < 0 or len(self._readers.of(subgraph, index)) > 1:
+            return -1
+        tensor = subgraph.tensors[index]
+        bias = self._readers.key(tensor)
+        if bias[1:] != (schema.TensorType.FLOAT32, key[2][:1]) or self._readers.only_bias(key) != bias[0]:
+            return -1
+        value = constant(self.model, tensor)
+        fits = value is not None and value.any() and not self._readers.is_public(subgraph, index)
+        return index if fits else -1
 
     def _kernel(
         self, subgraph: Any, operator: Any, position: int, weight: Codes | Floats, is_entry: bool
@@ -193,7 +186,7 @@ class _Packer:
             return FULLY_CONNECTED if options.weightsFormat == 0 else None
         return None
 
-    def _use_kernel(self, subgraph: Any, operator: Any, payload: int, bias_is_inside: bool) -> None:
+    def _use_kernel(self, subgraph: Any, operator: Any, payload: int, inner_bias: int) -> None:
         options = operator.builtinOptions
         builtin = self.model.operatorCodes[operator.opcodeIndex].builtinCode
         if builtin in (Builtin.GATHER, Builtin.EMBEDDING_LOOKUP):
@@ -207,7 +200,7 @@ class _Packer:
             name, fields = FULLY_CONNECTED, [options.fusedActivationFunction, int(options.keepNumDims)]
         inputs = [int(operator.inputs[0]), payload]
         bias = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
-        if bias >= 0 and not bias_is_inside and bias not in self._zero_biases:
+        if bias not in (-1, inner_bias) and not self._is_zero(subgraph.tensors[bias]):
             inputs.append(bias)
         operator.inputs = inputs
         self._customize(operator, name, fields)
