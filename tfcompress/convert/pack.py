@@ -11,7 +11,6 @@ from ai_edge_litert import schema_py_generated as schema
 from tfcompress.codec import Codes, Floats, encode, read
 from tfcompress.convert.encodings import choose
 from tfcompress.convert.graph import add_constant, add_tensor, constant, custom_name, load, opcode, save
-from tfcompress.convert.readers import PACKABLE, Key, Readers
 from tfcompress.convert.reshape import make_reshapes_static
 from tfcompress.convert.structure import matches
 from tfcompress.errors import PayloadError
@@ -25,14 +24,21 @@ KERNEL_ACTIVATIONS = {
     schema.ActivationFunctionType.RELU,
     schema.ActivationFunctionType.RELU6,
 }
+DTYPES = {
+    schema.TensorType.FLOAT32: "float32",
+    schema.TensorType.FLOAT16: "float16",
+    schema.TensorType.INT8: "int8",
+    schema.TensorType.INT4: "int4",
+}
 # Flatbuffer bytes beside the payload itself, measured: a payload's vector and options in place of
 # the constant's, and a TfcDecode with its tensor.
 PAYLOAD_BYTES = 24
 DECODE_BYTES = 112
-# Weights of a file, its smallest constants first, that the packer reads back by the reference decoder, which is slow.
-REFERENCE_BUDGET = 1 << 18
+# Weights up to which the packer reads its own payload back by the reference decoder, which is slow.
+REFERENCE_SIZE = 1 << 14
 
 Builtin = schema.BuiltinOperator
+Reader = tuple[Any, int]
 
 
 def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
@@ -56,13 +62,13 @@ def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
     """
     model = load(tflite)
     packer = _Packer(model, smallest)
-    for number, subgraph in enumerate(model.subgraphs):
-        packer.pack(number, subgraph)
+    for subgraph in model.subgraphs:
+        packer.pack(subgraph)
     if not packer.weights:
         return tflite
     for subgraph in model.subgraphs:
         make_reshapes_static(model, subgraph)
-    _strip_names(model, packer.entries)
+    _strip_names(model)
     content = save(model)
     if len(content) >= len(tflite):
         return tflite
@@ -76,47 +82,46 @@ class _Packer:
     def __init__(self, model: Any, smallest: bool) -> None:
         self.model, self.smallest = model, smallest
         self.weights: dict[bytes, np.ndarray] = {}
-        self._readers = Readers(model)
-        self.entries = {0} | {signature.subgraphIndex for signature in model.signatureDefs or ()}
-        self._chosen: dict[Key, Codes | Floats | None] = {}
-        self._encoded: dict[tuple[Key, int], bytes] = {}
+        self._chosen: dict[tuple[Any, ...], Codes | Floats | None] = {}
+        self._encoded: dict[tuple[Any, ...], bytes] = {}
         self._buffers: dict[bytes, int] = {}
 
-    def pack(self, number: int, subgraph: Any) -> None:
+    def pack(self, subgraph: Any) -> None:
         """Packs one subgraph in place."""
+        readers = _readers(subgraph)
+        outputs = {int(index) for index in subgraph.outputs}
         operators = []
         done: set[int] = set()
         for operator in subgraph.operators:
             for index in [int(index) for index in operator.inputs]:
-                # A bias may have gone into the payload of the weight before it.
-                if index in done or index not in operator.inputs:
-                    continue
-                done.add(index)
-                decode_op = self._pack_constant(number, subgraph, index)
-                operators += [] if decode_op is None else [decode_op]
+                if index in readers and index not in done and index not in outputs:
+                    done.add(index)
+                    decode_op = self._pack_constant(subgraph, index, readers)
+                    operators += [] if decode_op is None else [decode_op]
             operators.append(operator)
         subgraph.operators = operators
 
-    def _pack_constant(self, number: int, subgraph: Any, index: int) -> Any:
+    def _pack_constant(self, subgraph: Any, index: int, readers: dict[int, list[Reader]]) -> Any:
         """Packs one constant for all of its readers; returns the TfcDecode that they need, or None."""
-        readers = self._readers.of(subgraph, index)
-        if not readers:
-            return None
         tensor = subgraph.tensors[index]
-        key = self._readers.key(tensor)
-        if tensor.shape is None or self._readers.stays(key):
+        if tensor.type not in DTYPES or tensor.shape is None or tensor.isVariable:
             return None
         value = constant(self.model, tensor)
-        weight = None if value is None else self._choice(key, value)
-        if value is None or weight is None:
+        if value is None:
             return None
-        is_entry = number in self.entries
-        kernels = [reader for reader in readers if self._kernel(subgraph, *reader, weight, is_entry)]
-        others = len(kernels) < len(readers)
-        bias = self._inner_bias(subgraph, kernels[0][0], key) if len(kernels) == 1 and not others else -1
-        payload = self._payload(key, weight, subgraph, bias)
-        saved = _stored_bytes(tensor, value) + (0 if bias < 0 else 4 * weight.shape[0])
-        if len(payload) + self._readers.uses(key) * (PAYLOAD_BYTES + DECODE_BYTES * others) >= saved:
+        axes = self._axes(readers[index])
+        weight = self._choice(tensor, value, axes)
+        if weight is None:
+            return None
+        kernels = [reader for reader in readers[index] if self._kernel(subgraph, *reader, weight)]
+        others = len(kernels) < len(readers[index])
+        bias = -1
+        if len(kernels) == 1 and not others:
+            bias = self._inner_bias(subgraph, kernels[0][0], readers)
+        key = (tensor.buffer, tensor.type, value.shape, axes)
+        payload = self._payload(key, weight, None if bias < 0 else constant(self.model, subgraph.tensors[bias]))
+        saved = 0 if bias < 0 else 4 * weight.shape[0]
+        if len(payload) - saved + PAYLOAD_BYTES + DECODE_BYTES * others >= _stored_bytes(tensor, value):
             return None
         self.weights[payload] = value
         if payload not in self._buffers:
@@ -132,36 +137,38 @@ class _Packer:
         self._customize(decode_op, DECODE, [])
         return decode_op
 
-    def _choice(self, key: Key, value: np.ndarray) -> Codes | Floats | None:
+    def _choice(self, tensor: Any, value: np.ndarray, axes: tuple[int, ...]) -> Codes | Floats | None:
+        key = (tensor.buffer, tensor.type, value.shape, axes)
         if key not in self._chosen:
             # No payload of so few weights is smaller than they are.
-            few = value.nbytes <= PAYLOAD_BYTES + 16
-            self._chosen[key] = None if few else choose(value, PACKABLE[key[1]], self._readers.axes(key))
+            few = _stored_bytes(tensor, value) <= PAYLOAD_BYTES + 16
+            self._chosen[key] = None if few else choose(value, DTYPES[tensor.type], axes)
         return self._chosen[key]
 
-    def _payload(self, key: Key, weight: Codes | Floats, subgraph: Any, bias: int) -> bytes:
-        inner = None if bias < 0 else constant(self.model, subgraph.tensors[bias])
-        buffer = -1 if bias < 0 else self._readers.key(subgraph.tensors[bias])[0]
-        if (key, buffer) not in self._encoded:
-            self._encoded[key, buffer] = encode(weight, bias=inner, smallest=self.smallest)
-        return self._encoded[key, buffer]
+    def _payload(self, key: tuple[Any, ...], weight: Codes | Floats, bias: np.ndarray | None) -> bytes:
+        key = (*key, None if bias is None else bias.tobytes())
+        if key not in self._encoded:
+            self._encoded[key] = encode(weight, bias=bias, smallest=self.smallest)
+        return self._encoded[key]
 
-    def _inner_bias(self, subgraph: Any, operator: Any, key: Key) -> int:
+    def _inner_bias(self, subgraph: Any, operator: Any, readers: dict[int, list[Reader]]) -> int:
         """The tensor of a bias that can travel inside the payload, or -1."""
+        builtin = self.model.operatorCodes[operator.opcodeIndex].builtinCode
         index = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
-        if index < 0 or len(self._readers.of(subgraph, index)) > 1:
+        if index < 0 or builtin not in (Builtin.CONV_2D, Builtin.FULLY_CONNECTED) or len(readers[index]) > 1:
             return -1
         tensor = subgraph.tensors[index]
-        bias = self._readers.key(tensor)
-        if bias[1:] != (schema.TensorType.FLOAT32, key[2][:1]) or self._readers.only_bias(key) != bias[0]:
-            return -1
-        value = constant(self.model, tensor)
-        fits = value is not None and value.any() and not self._readers.is_public(subgraph, index)
-        return index if fits else -1
+        value = constant(self.model, tensor) if tensor.type == schema.TensorType.FLOAT32 else None
+        return index if value is not None and value.any() else -1
 
-    def _kernel(
-        self, subgraph: Any, operator: Any, position: int, weight: Codes | Floats, is_entry: bool
-    ) -> str | None:
+    def _axes(self, readers: list[tuple[Any, int]]) -> tuple[int, ...]:
+        """Axes of the output channels, as the readers see them."""
+        builtins = {self.model.operatorCodes[operator.opcodeIndex].builtinCode for operator, _ in readers}
+        if builtins <= {Builtin.CONV_2D, Builtin.FULLY_CONNECTED, Builtin.GATHER}:
+            return (0,)
+        return (-1,) if builtins == {Builtin.DEPTHWISE_CONV_2D} else (0, -1)
+
+    def _kernel(self, subgraph: Any, operator: Any, position: int, weight: Codes | Floats) -> str | None:
         """Name of the custom op that can take this reader's place, or None."""
         if not isinstance(weight, Codes) or weight.dtype != "float32" or weight.block or len(operator.outputs) != 1:
             return None
@@ -172,7 +179,7 @@ class _Packer:
             return EMBEDDING if _is_embedding(subgraph, operator, builtin, position) else None
         options, rank = operator.builtinOptions, weight.symbols.ndim
         # The body of a loop keeps its float arithmetic: int8 activations would feed their error back.
-        if position != 1 or options is None or not is_entry:
+        if position != 1 or options is None or subgraph is not self.model.subgraphs[0]:
             return None
         x, y = (subgraph.tensors[int(index)] for index in (operator.inputs[0], operator.outputs[0]))
         if {x.type, y.type} != {schema.TensorType.FLOAT32}:
@@ -243,11 +250,21 @@ def _conv_options(options: Any) -> list[int]:
     ]
 
 
-def _strip_names(model: Any, entries: set[int]) -> None:
-    """Drops every name but those of signatures and of the inputs and outputs of the subgraphs that are run."""
+def _readers(subgraph: Any) -> dict[int, list[tuple[Any, int]]]:
+    """For each tensor the ops that read it, with the input's position."""
+    readers: dict[int, list[tuple[Any, int]]] = {}
+    for operator in subgraph.operators:
+        for position, index in enumerate(operator.inputs):
+            if index >= 0:
+                readers.setdefault(int(index), []).append((operator, position))
+    return readers
+
+
+def _strip_names(model: Any) -> None:
+    """Drops every name but those of signatures and of the model's inputs and outputs."""
     model.description = None
-    for number, subgraph in enumerate(model.subgraphs):
-        public = {int(index) for index in (*subgraph.inputs, *subgraph.outputs)} if number in entries else set()
+    for position, subgraph in enumerate(model.subgraphs):
+        public: set[int] = {int(index) for index in (*subgraph.inputs, *subgraph.outputs)} if position == 0 else set()
         subgraph.name = None
         for index, tensor in enumerate(subgraph.tensors):
             if index not in public:
@@ -286,11 +303,13 @@ def _prove(content: bytes, weights: dict[bytes, np.ndarray]) -> None:
     Raises:
         PayloadError: A weight does not come back.
     """
-    seen = {payload for _, _, payload in payloads(load(content))}
-    left = REFERENCE_BUDGET
-    for payload, weight in sorted(weights.items(), key=lambda each: each[1].size):
-        left -= weight.size
-        held = read(payload, reference=left >= 0).weight
+    seen = set()
+    for _, _, payload in payloads(load(content)):
+        if payload in seen:
+            continue
+        seen.add(payload)
+        weight = weights[payload]
+        held = read(payload, reference=weight.size <= REFERENCE_SIZE).weight
         exact = weight.dtype != np.float32 or isinstance(held, Floats)
         if not (np.array_equal(held.tensor().reshape(weight.shape), weight) if exact else matches(held, weight)):
             raise PayloadError(

@@ -1,19 +1,17 @@
-"""Palettes: a weight whose entries share a small set of values, also under a scale per channel or block."""
+"""Palettes: a weight whose entries share a small set of values, also under a scale per channel."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tfcompress.codec import Codes
-from tfcompress.convert.scales import refine_scales
 
-__all__ = ["fit_block_palette", "fit_palette", "fit_scaled_palette"]
+__all__ = ["fit_palette", "fit_scaled_palette"]
 
 MAX_ENTRIES = 256
 PROBE = 16  # values, and then scales, that are tried before all are
 SAMPLE = 4096  # weights that show at once that there are more entries
 NEAR = 5e-7  # relative; two roundings on either side stay well below it
-CHUNK = 1 << 18  # weights at once; bounds the memory
 
 
 def _num_bits(entries: int) -> int:
@@ -22,63 +20,20 @@ def _num_bits(entries: int) -> int:
 
 def fit_palette(weight: np.ndarray) -> Codes | None:
     """The weight's distinct values as a codebook of at most 256 entries, exactly."""
-    flat = weight.reshape(-1)
-    values = np.unique(flat[:: max(1, flat.size // SAMPLE)])
-    for start in range(0, flat.size, CHUNK):
-        if values.size > MAX_ENTRIES:
-            return None
-        values = np.union1d(values, np.unique(flat[start : start + CHUNK]))
+    if np.unique(weight.reshape(-1)[:SAMPLE]).size > MAX_ENTRIES:
+        return None
+    values = np.unique(weight.reshape(-1))
     if values.size > MAX_ENTRIES:
         return None
+    symbols = np.searchsorted(values, weight.reshape(-1))
     codebook = values.astype(np.float32) + np.float32(0)  # -0.0 becomes 0.0
-    return Codes(_indices(flat, values).reshape(weight.shape), _num_bits(values.size), None, None, codebook)
-
-
-def _indices(flat: np.ndarray, entries: np.ndarray) -> np.ndarray:
-    """The index of the first entry that is not smaller, for each weight."""
-    symbols = np.empty(flat.shape, np.uint8)
-    for start in range(0, flat.size, CHUNK):
-        symbols[start : start + CHUNK] = np.searchsorted(entries, flat[start : start + CHUNK])
-    return symbols
-
-
-def fit_block_palette(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """A codebook that all blocks share, each under its largest magnitude, as quantizers by absolute maximum do.
-
-    Args:
-        blocks: float32, shape [blocks, block], finite.
-
-    Returns:
-        float32 scales, uint8 symbols and the codebook; None for more than 256 entries.
-    """
-    scale = np.abs(blocks).max(axis=1)
-    scale[scale == 0] = 1
-    if (scale < np.finfo(np.float32).tiny).any():
-        return None
-    sample = blocks[:: max(1, blocks.size // SAMPLE)]
-    values = _merge(np.unique(sample / scale[:: max(1, blocks.size // SAMPLE), None].astype(np.float64)))
-    step = max(1, CHUNK // blocks.shape[1])
-    for start in range(0, len(blocks), step):
-        if values.size > MAX_ENTRIES:
-            return None
-        part = slice(start, start + step)
-        values = _merge(np.union1d(values, blocks[part] / scale[part, None].astype(np.float64)))
-    if values.size > MAX_ENTRIES:
-        return None
-    entries = np.unique(values.astype(np.float32) + np.float32(0))
-    middles = _middles(entries)
-    symbols = np.empty(blocks.shape, np.uint8)
-    for start in range(0, len(blocks), step):
-        part = slice(start, start + step)
-        symbols[part] = np.searchsorted(middles, blocks[part] / scale[part, None].astype(np.float64))
-    return scale, symbols, entries
-
-
-def _merge(ascending: np.ndarray) -> np.ndarray:
-    """One value of each run of values that are equal up to rounding."""
-    apart = np.diff(ascending) > 2 * NEAR * np.abs(ascending[1:])
-    kept: np.ndarray = ascending[np.concatenate([[True], apart])]
-    return kept
+    return Codes(
+        symbols.reshape(weight.shape).astype(np.uint8),
+        _num_bits(values.size),
+        None,
+        None,
+        codebook,
+    )
 
 
 def fit_scaled_palette(weight: np.ndarray, axis: int) -> Codes | None:
@@ -118,19 +73,16 @@ def fit_scaled_palette(weight: np.ndarray, axis: int) -> Codes | None:
     entries = np.unique(codebook.astype(np.float32))
     if entries.size > MAX_ENTRIES:
         return None
-    middles = _middles(entries)
-    symbols = np.empty(rows.shape, np.uint8)
-    for row, factor, found in zip(rows, scale, symbols, strict=True):
-        found[...] = np.searchsorted(middles, row / np.float64(factor))
-    shape = (weight.shape[axis], *np.delete(weight.shape, axis))
-    symbols = np.ascontiguousarray(np.moveaxis(symbols.reshape(shape), 0, axis))
+    broadcast = scale.reshape([-1 if a == axis else 1 for a in range(weight.ndim)]).astype(np.float64)
+    middles = (entries[1:].astype(np.float64) + entries[:-1]) / 2
+    symbols = np.searchsorted(middles, weight / broadcast).astype(np.uint8)
     return Codes(symbols, _num_bits(entries.size), scale, axis, entries)
 
 
 def _fit_channel(values: np.ndarray, codebook: np.ndarray) -> tuple[np.float32, np.ndarray] | None:
     """The scale that maps most of `values` on entries or mirrored entries, and the values left over."""
     anchors = values[np.argsort(-np.abs(values))[:3]]
-    best_count, best_near, best_hit = 0, np.zeros(0), np.zeros(0, bool)
+    best_count, best_scale, best_near = 0, 0.0, np.zeros(0)
     for book in (codebook, np.sort(-codebook)):
         candidates = (anchors[:, None] / book[None]).reshape(-1)
         candidates = np.unique(candidates[candidates > 0])
@@ -142,15 +94,12 @@ def _fit_channel(values: np.ndarray, codebook: np.ndarray) -> tuple[np.float32, 
             candidates, near, hit, counts = candidates[keep], near[keep], hit[keep], counts[keep]
         if counts.size and counts.max() > best_count:
             at = int(np.argmax(counts))
-            best_count, best_near, best_hit = int(counts[at]), near[at], hit[at]
+            best_count = int(counts[at])
+            best_scale = float(np.mean(values[hit[at]] / near[at][hit[at]]))
+            best_near = near[at]
     if best_count < min(2, values.size):
         return None
-    refined = refine_scales(
-        np.abs(values[best_hit]).astype(np.float32)[None], np.abs(best_near[best_hit]).astype(np.float32)[None]
-    )
-    if refined is None:
-        return None
-    scale = refined[0]
+    scale = np.float32(best_scale)
     on_entry = np.abs(_nearest(values / scale, codebook) * np.float64(scale) - values) <= NEAR * np.abs(values)
     # A mirrored entry is added as it is, not as this channel's rounding of it.
     mirrored = np.isin(-best_near, codebook) & (np.abs(best_near * scale - values) <= NEAR * np.abs(values))
@@ -159,10 +108,5 @@ def _fit_channel(values: np.ndarray, codebook: np.ndarray) -> tuple[np.float32, 
 
 
 def _nearest(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    return ascending[np.searchsorted(_middles(ascending), values)]
-
-
-def _middles(ascending: np.ndarray) -> np.ndarray:
-    wide = ascending.astype(np.float64)
-    middles: np.ndarray = (wide[1:] + wide[:-1]) / 2
-    return middles
+    middles = (ascending[1:] + ascending[:-1]) / 2
+    return ascending[np.searchsorted(middles, values)]
