@@ -41,6 +41,95 @@ def test_uniform_codes_survive_a_folded_batchnorm(num_bits, shape, axis):
     assert codes.codebook is None and codes.channel_axis == axis and codes.num_bits <= num_bits
 
 
+POWERS = {bits: 2.0 ** np.arange(2 ** (bits - 1) - 1) for bits in range(3, 7)}
+LEVELS = {
+    "binary": ([-1, 1], ("binary", 1)),
+    "ternary": ([-1, 0, 1], ("ternary", 2)),
+    **{f"power{bits}": ([*powers, *-powers, 0], ("power_of_two", bits)) for bits, powers in POWERS.items()},
+    **{f"uniform{bits}": (range(1 - 2 ** (bits - 1), 2 ** (bits - 1)), ("uniform", bits)) for bits in range(4, 9)},
+}
+CONV = (64, 3, 3, 16)
+
+
+@pytest.mark.parametrize("folding", ["none", "scale", "channels", "folded"])
+@pytest.mark.parametrize("name", LEVELS)
+def test_each_encoding_is_found_as_what_it_is(name, folding):
+    levels, expected = LEVELS[name]
+    rng = np.random.default_rng(1)
+    weight = np.array(levels, np.float32)[rng.integers(0, len(levels), CONV)]
+    if folding == "scale":
+        weight *= np.float32(0.0371)
+    elif folding != "none":
+        weight *= factors(CONV, 0, 3)
+        if folding == "folded":
+            weight *= factors(CONV, 0, 4, negative=True)
+    codes = discover(weight)
+    assert_lossless(codes, weight)
+    assert (codes.encoding, codes.num_bits) == expected and codes.codebook is None
+    assert codes.channel_axis == (0 if folding in ("channels", "folded") else None)
+
+
+@pytest.mark.parametrize("block", [16, 32, 64, 128, 256])
+@pytest.mark.parametrize("name", ["binary", "ternary", "power4", "uniform4", "uniform8"])
+def test_scales_of_blocks_are_found(name, block):
+    levels, expected = LEVELS[name]
+    rng = np.random.default_rng(2)
+    weight = np.array(levels, np.float32)[rng.integers(0, len(levels), (32, 512 // block, block))]
+    weight = (weight * factors(weight.shape[:2] + (1,), 1, 5) * factors((32, 1, 1), 0, 6)).reshape(32, 512)
+    codes = discover(weight)
+    assert_lossless(codes, weight)
+    assert (codes.encoding, codes.num_bits, codes.block) == (*expected, block)
+    assert codes.scale.size == 32 * 512 // block
+
+
+def factors_of_blocks(count):
+    return np.random.default_rng(7).uniform(0.01, 3, (count, 1)).astype(np.float32)
+
+
+@pytest.mark.parametrize("block", [16, 64, 128])
+def test_codebooks_under_the_largest_weight_of_a_block_are_found(block):
+    """As four-bit NormalFloat does: 16 fixed levels from -1 to 1."""
+    rng = np.random.default_rng(3)
+    levels = np.sort(np.append(rng.uniform(-0.9, 0.9, 13), [-1, 0, 1])).astype(np.float32)
+    blocks = levels[rng.integers(0, 16, (64 * 256 // block, block))]
+    blocks[:, 0] = np.where(rng.random(len(blocks)) < 0.5, -1, 1)
+    weight = (blocks * factors_of_blocks(len(blocks))).reshape(64, 256)
+    codes = discover(weight)
+    assert_lossless(codes, weight)
+    assert (codes.encoding, codes.num_bits, codes.block, codes.codebook.size) == ("palette", 4, block, 16)
+
+
+def test_a_vector_gets_no_scale_per_weight():
+    weight = np.random.default_rng(0).normal(size=4000).astype(np.float32)
+    assert discover(weight) is None
+    assert discover(weight.reshape(1, 4000), (0, 1)) is None
+    assert discover(codes_of((4000,), 4) * np.float32(0.01)).channel_axis is None
+
+
+@pytest.mark.parametrize("axis", [0, 1, 3])
+def test_a_symmetric_codebook_absorbs_negative_scales(axis):
+    rng = np.random.default_rng(8)
+    half = rng.uniform(0.1, 2, 8).astype(np.float32)
+    shape = (24, 12, 3, 40)
+    weight = np.concatenate([half, -half])[rng.integers(0, 16, shape)] * factors(shape, axis, 9, negative=True)
+    codes = discover(weight, (axis,))
+    assert_lossless(codes, weight)
+    assert codes.codebook.size == 16 and codes.channel_axis == axis
+
+
+def test_a_weight_longer_than_a_sample_is_read_to_its_end():
+    """One scale for a long row is found from a part of it, and must hold for the rest."""
+    weight = codes_of((1, 600_000), 4).reshape(-1) * np.float32(0.5)
+    assert_lossless(discover(weight), weight)
+    odd = weight.copy()
+    odd[-1] = np.float32(0.25)  # half the scale: all codes double
+    codes = discover(odd)
+    assert_lossless(codes, odd)
+    assert codes.scale == np.float32(0.25) or codes.encoding == "palette"
+    odd[-1] = np.float32(0.123)
+    assert_lossless(discover(odd), odd)
+
+
 def test_one_scale_is_enough_for_a_tensor_that_has_one():
     weight = codes_of((30, 50), 4) * np.float32(0.0123)
     codes = discover(weight)

@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from tfcompress.codec import Codes
+from tfcompress.codec.rans import count_symbols
 
-__all__ = ["fit_powers_of_two", "narrow", "num_bits_of", "uniform_codes"]
+__all__ = ["fit_powers", "narrow", "num_bits_of", "power_codes", "uniform_codes"]
 
 NEAR = 5e-7  # relative
+SAMPLE = 64  # weights of a row that show at once that not all are powers of two
+CHUNK = 1 << 18  # weights at once; bounds the memory
 
 
 def uniform_codes(integers: np.ndarray, scale: np.ndarray | None, axis: int | None, **kwargs: object) -> Codes | None:
     """The narrowest encoding without a codebook that holds the integers; None beyond 8 bits.
 
     Args:
-        integers: int32, in the weight's shape.
+        integers: Of a signed type, in the weight's shape.
         scale: See `Codes`.
         axis: See `Codes.channel_axis`.
         **kwargs: Further fields of `Codes`.
     """
+    integers = integers.astype(np.int16, copy=False)
     low, high = int(integers.min()), int(integers.max())
     if -1 <= low and high <= 1:
         if (integers != 0).all():
@@ -42,7 +48,7 @@ def narrow(codes: Codes) -> Codes:
     if codes.encoding != "uniform":
         return codes
     half = 1 << (codes.num_bits - 1)
-    used = np.arange(-half, half)[np.bincount(codes.symbols.reshape(-1), minlength=2 * half) > 0]
+    used = np.arange(-half, half)[count_symbols(codes.symbols.reshape(-1), 2 * half) > 0]
     magnitudes = np.abs(used[used != 0])
     if magnitudes.size == 0 or (magnitudes & (magnitudes - 1)).any():
         return codes
@@ -68,33 +74,57 @@ def _power_bits(exponents: int) -> int | None:
     return next((bits for bits in range(3, 7) if exponents < 1 << (bits - 1)), None)
 
 
-def fit_powers_of_two(weight: np.ndarray, axis: int | None) -> Codes | None:
-    """A scale for each channel under which every weight is 0 or a signed power of two.
-
-    The smallest magnitude of a channel is its scale.
+def power_codes(digits: np.ndarray, scale: np.ndarray, axis: int | None, block: int = 0) -> Codes | None:
+    """Codes of the narrowest width that holds the digits; None beyond 6 bits.
 
     Args:
-        weight: float32.
-        axis: The axis that owns a scale per index; None for one scale.
+        digits: Of a signed type, in the weight's shape: sign(w) * (exponent + 1), 0 for 0.
+        scale: See `Codes`.
+        axis: See `Codes.channel_axis`.
+        block: See `Codes`.
     """
-    rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1) if axis is not None else weight.reshape(1, -1)
-    mantissas = np.frexp(rows[:, :64])[0]
-    first = np.abs(mantissas).max(axis=1, keepdims=True)
-    if not ((mantissas == 0) | (np.abs(np.abs(mantissas) - first) <= 2 * NEAR)).all():
-        return None
-    magnitudes = np.abs(rows)
-    smallest = np.where(magnitudes > 0, magnitudes, np.inf).min(axis=1)
-    scale = np.where(np.isinf(smallest), 1, smallest).astype(np.float32)
-    ratio = magnitudes.astype(np.float64) / scale[:, None]
-    exponents = np.rint(np.log2(np.where(ratio > 0, ratio, 1.0)))
-    if not (np.abs(np.exp2(exponents) - ratio) <= NEAR * ratio)[ratio > 0].all():
-        return None
-    num_bits = _power_bits(int(exponents.max()) + 1)
+    num_bits = _power_bits(int(np.abs(digits).max()))
     if num_bits is None:
         return None
-    digits = (np.sign(rows) * (exponents + 1)).astype(np.int32)
-    moved = weight.shape if axis is None else (weight.shape[axis], *np.delete(weight.shape, axis))
-    digits = digits.reshape(moved)
-    digits = digits if axis is None else np.moveaxis(digits, 0, axis)
-    symbols = np.ascontiguousarray(digits + (1 << (num_bits - 1))).astype(np.uint8)
-    return Codes(symbols, num_bits, scale, axis, encoding="power_of_two")
+    symbols = (digits + (1 << (num_bits - 1))).astype(np.uint8)
+    return Codes(symbols, num_bits, scale, axis, encoding="power_of_two", block=block)
+
+
+def fit_powers(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """A scale for each row, its smallest magnitude, under which every weight is 0 or a signed power of two.
+
+    Args:
+        rows: float32, shape [rows, columns], finite.
+
+    Returns:
+        float32 scales, 1 for a row of zeros, and int16 digits (see `power_codes`); None when a row has none.
+    """
+    mantissas = np.abs(np.frexp(rows[:, :SAMPLE])[0])
+    first = mantissas.max(axis=1, keepdims=True)
+    if not ((mantissas == 0) | (np.abs(mantissas - first) <= 2 * NEAR)).all():
+        return None
+    scale = np.full(rows.shape[0], np.inf, np.float32)
+    for part in _parts(*rows.shape):
+        magnitudes = np.abs(rows[part])
+        least = magnitudes.min(axis=1, initial=np.inf, where=magnitudes > 0)
+        scale[part[0]] = np.minimum(scale[part[0]], least)
+    scale[np.isinf(scale)] = 1
+    if (scale < np.finfo(np.float32).tiny).any():
+        return None
+    digits = np.zeros(rows.shape, np.int16)
+    for part in _parts(*rows.shape):
+        ratio = rows[part] / scale[part[0], None].astype(np.float64)
+        magnitudes = np.abs(ratio)
+        exponents = np.rint(np.log2(np.where(magnitudes > 0, magnitudes, 1.0)))
+        if not (np.abs(np.exp2(exponents) - magnitudes) <= NEAR * magnitudes)[magnitudes > 0].all():
+            return None
+        digits[part] = np.sign(ratio) * (exponents + 1)
+    return scale, digits
+
+
+def _parts(rows: int, columns: int) -> Iterator[tuple[slice, slice]]:
+    """The chunks of a matrix: some whole rows, or a part of one."""
+    height, width = max(1, CHUNK // columns), min(columns, CHUNK)
+    for row in range(0, rows, height):
+        for column in range(0, columns, width):
+            yield slice(row, row + height), slice(column, column + width)

@@ -9,8 +9,9 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import Codes, Floats, encode, read
-from tfcompress.convert.encodings import choose
+from tfcompress.convert.encodings import DECODE_BYTES, choose
 from tfcompress.convert.graph import add_constant, add_tensor, constant, custom_name, load, opcode, save
+from tfcompress.convert.readers import PACKABLE, Key, Reader, Readers, share_equal_constants
 from tfcompress.convert.reshape import make_reshapes_static
 from tfcompress.convert.structure import matches
 from tfcompress.errors import PayloadError
@@ -24,21 +25,12 @@ KERNEL_ACTIVATIONS = {
     schema.ActivationFunctionType.RELU,
     schema.ActivationFunctionType.RELU6,
 }
-DTYPES = {
-    schema.TensorType.FLOAT32: "float32",
-    schema.TensorType.FLOAT16: "float16",
-    schema.TensorType.INT8: "int8",
-    schema.TensorType.INT4: "int4",
-}
-# Flatbuffer bytes beside the payload itself, measured: a payload's vector and options in place of
-# the constant's, and a TfcDecode with its tensor.
+# Flatbuffer bytes beside the payload itself, measured: its vector and options in place of the constant's.
 PAYLOAD_BYTES = 24
-DECODE_BYTES = 112
-# Weights up to which the packer reads its own payload back by the reference decoder, which is slow.
-REFERENCE_SIZE = 1 << 14
+# Weights of a file, its smallest constants first, that the packer reads back by the reference decoder, which is slow.
+REFERENCE_BUDGET = 1 << 18
 
 Builtin = schema.BuiltinOperator
-Reader = tuple[Any, int]
 
 
 def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
@@ -61,14 +53,15 @@ def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
         InvalidInputError: The bytes are no undamaged .tflite file.
     """
     model = load(tflite)
+    share_equal_constants(model)
     packer = _Packer(model, smallest)
-    for subgraph in model.subgraphs:
-        packer.pack(subgraph)
+    for number, subgraph in enumerate(model.subgraphs):
+        packer.pack(number, subgraph)
     if not packer.weights:
         return tflite
     for subgraph in model.subgraphs:
         make_reshapes_static(model, subgraph)
-    _strip_names(model)
+    _strip_names(model, packer.entries)
     content = save(model)
     if len(content) >= len(tflite):
         return tflite
@@ -82,53 +75,58 @@ class _Packer:
     def __init__(self, model: Any, smallest: bool) -> None:
         self.model, self.smallest = model, smallest
         self.weights: dict[bytes, np.ndarray] = {}
-        self._chosen: dict[tuple[Any, ...], Codes | Floats | None] = {}
-        self._encoded: dict[tuple[Any, ...], bytes] = {}
+        self._readers = Readers(model)
+        self.entries = {0} | {signature.subgraphIndex for signature in model.signatureDefs or ()}
+        self._chosen: dict[Key, Codes | Floats | None] = {}
+        self._encoded: dict[tuple[Key, int | None], bytes] = {}
         self._buffers: dict[bytes, int] = {}
+        self._zero_biases: set[int] = set()
 
-    def pack(self, subgraph: Any) -> None:
+    def pack(self, number: int, subgraph: Any) -> None:
         """Packs one subgraph in place."""
-        readers = _readers(subgraph)
-        outputs = {int(index) for index in subgraph.outputs}
+        # Noted first: what goes into a TfcDecode is no constant any more.
+        biases = {int(operator.inputs[2]) for operator in subgraph.operators if len(operator.inputs) > 2}
+        self._zero_biases = {index for index in biases if index >= 0 and self._is_zero(subgraph.tensors[index])}
         operators = []
         done: set[int] = set()
         for operator in subgraph.operators:
             for index in [int(index) for index in operator.inputs]:
-                if index in readers and index not in done and index not in outputs:
-                    done.add(index)
-                    decode_op = self._pack_constant(subgraph, index, readers)
-                    operators += [] if decode_op is None else [decode_op]
+                # A bias may have gone into the payload of the weight before it.
+                if index in done or index not in operator.inputs:
+                    continue
+                done.add(index)
+                decode_op = self._pack_constant(number, subgraph, index)
+                operators += [] if decode_op is None else [decode_op]
             operators.append(operator)
         subgraph.operators = operators
 
-    def _pack_constant(self, subgraph: Any, index: int, readers: dict[int, list[Reader]]) -> Any:
+    def _pack_constant(self, number: int, subgraph: Any, index: int) -> Any:
         """Packs one constant for all of its readers; returns the TfcDecode that they need, or None."""
+        readers = self._readers.of(subgraph, index)
+        if not readers:
+            return None
         tensor = subgraph.tensors[index]
-        if tensor.type not in DTYPES or tensor.shape is None or tensor.isVariable:
+        key = self._readers.key(tensor)
+        if tensor.shape is None or self._readers.stays(key):
             return None
         value = constant(self.model, tensor)
-        if value is None:
+        weight = None if value is None else self._choice(key, value)
+        if value is None or weight is None:
             return None
-        axes = self._axes(readers[index])
-        weight = self._choice(tensor, value, axes)
-        if weight is None:
-            return None
-        kernels = [reader for reader in readers[index] if self._kernel(subgraph, *reader, weight)]
-        others = len(kernels) < len(readers[index])
-        bias = -1
-        if len(kernels) == 1 and not others:
-            bias = self._inner_bias(subgraph, kernels[0][0], readers)
-        key = (tensor.buffer, tensor.type, value.shape, axes)
-        payload = self._payload(key, weight, None if bias < 0 else constant(self.model, subgraph.tensors[bias]))
-        saved = 0 if bias < 0 else 4 * weight.shape[0]
-        if len(payload) - saved + PAYLOAD_BYTES + DECODE_BYTES * others >= _stored_bytes(tensor, value):
+        is_entry = number in self.entries
+        kernels = [reader for reader in readers if self._kernel(subgraph, *reader, weight, is_entry)]
+        others = len(kernels) < len(readers)
+        bias = None if others else self._inner_bias(subgraph, kernels, key)
+        payload = self._payload(key, weight, bias)
+        saved = _stored_bytes(tensor, value) + (0 if bias is None else self.model.buffers[bias].data.size)
+        if len(payload) + self._readers.uses(key) * (PAYLOAD_BYTES + DECODE_BYTES * others) >= saved:
             return None
         self.weights[payload] = value
         if payload not in self._buffers:
             self._buffers[payload] = add_constant(self.model, payload)
         source = add_tensor(subgraph, [len(payload)], schema.TensorType.UINT8, self._buffers[payload])
         for operator, _ in kernels:
-            self._use_kernel(subgraph, operator, source, bias)
+            self._use_kernel(subgraph, operator, source, bias is not None)
         if not others:
             return None
         tensor.buffer = 0
@@ -137,38 +135,38 @@ class _Packer:
         self._customize(decode_op, DECODE, [])
         return decode_op
 
-    def _choice(self, tensor: Any, value: np.ndarray, axes: tuple[int, ...]) -> Codes | Floats | None:
-        key = (tensor.buffer, tensor.type, value.shape, axes)
+    def _choice(self, key: Key, value: np.ndarray) -> Codes | Floats | None:
         if key not in self._chosen:
             # No payload of so few weights is smaller than they are.
-            few = _stored_bytes(tensor, value) <= PAYLOAD_BYTES + 16
-            self._chosen[key] = None if few else choose(value, DTYPES[tensor.type], axes)
+            few = value.nbytes <= PAYLOAD_BYTES + 16
+            self._chosen[key] = None if few else choose(value, PACKABLE[key[1]], self._readers.axes(key))
         return self._chosen[key]
 
-    def _payload(self, key: tuple[Any, ...], weight: Codes | Floats, bias: np.ndarray | None) -> bytes:
-        key = (*key, None if bias is None else bias.tobytes())
-        if key not in self._encoded:
-            self._encoded[key] = encode(weight, bias=bias, smallest=self.smallest)
-        return self._encoded[key]
+    def _payload(self, key: Key, weight: Codes | Floats, bias: int | None) -> bytes:
+        if (key, bias) not in self._encoded:
+            inner = None if bias is None else np.frombuffer(self.model.buffers[bias].data.tobytes(), "<f4")
+            self._encoded[key, bias] = encode(weight, bias=inner, smallest=self.smallest)
+        return self._encoded[key, bias]
 
-    def _inner_bias(self, subgraph: Any, operator: Any, readers: dict[int, list[Reader]]) -> int:
-        """The tensor of a bias that can travel inside the payload, or -1."""
-        builtin = self.model.operatorCodes[operator.opcodeIndex].builtinCode
-        index = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
-        if index < 0 or builtin not in (Builtin.CONV_2D, Builtin.FULLY_CONNECTED) or len(readers[index]) > 1:
-            return -1
-        tensor = subgraph.tensors[index]
-        value = constant(self.model, tensor) if tensor.type == schema.TensorType.FLOAT32 else None
-        return index if value is not None and value.any() else -1
+    def _inner_bias(self, subgraph: Any, kernels: list[Reader], key: Key) -> int | None:
+        """The buffer of a bias that can travel inside the payload: that of all its ops, and of no other."""
+        bias = self._readers.only_bias(key)
+        if bias is None or not np.any(self.model.buffers[bias].data):
+            return None
+        users = {id(operator) for operator, _ in kernels}
+        for operator, _ in kernels:
+            index = int(operator.inputs[2])
+            if self._readers.key(subgraph.tensors[index]) != (bias, schema.TensorType.FLOAT32, key[2][:1]):
+                return None
+            readers = self._readers.of(subgraph, index)
+            is_ours = all(position == 2 and id(reader) in users for reader, position in readers)
+            if not is_ours or index in subgraph.outputs or index in subgraph.inputs:
+                return None
+        return bias
 
-    def _axes(self, readers: list[tuple[Any, int]]) -> tuple[int, ...]:
-        """Axes of the output channels, as the readers see them."""
-        builtins = {self.model.operatorCodes[operator.opcodeIndex].builtinCode for operator, _ in readers}
-        if builtins <= {Builtin.CONV_2D, Builtin.FULLY_CONNECTED, Builtin.GATHER}:
-            return (0,)
-        return (-1,) if builtins == {Builtin.DEPTHWISE_CONV_2D} else (0, -1)
-
-    def _kernel(self, subgraph: Any, operator: Any, position: int, weight: Codes | Floats) -> str | None:
+    def _kernel(
+        self, subgraph: Any, operator: Any, position: int, weight: Codes | Floats, is_entry: bool
+    ) -> str | None:
         """Name of the custom op that can take this reader's place, or None."""
         if not isinstance(weight, Codes) or weight.dtype != "float32" or weight.block or len(operator.outputs) != 1:
             return None
@@ -179,7 +177,7 @@ class _Packer:
             return EMBEDDING if _is_embedding(subgraph, operator, builtin, position) else None
         options, rank = operator.builtinOptions, weight.symbols.ndim
         # The body of a loop keeps its float arithmetic: int8 activations would feed their error back.
-        if position != 1 or options is None or subgraph is not self.model.subgraphs[0]:
+        if position != 1 or options is None or not is_entry:
             return None
         x, y = (subgraph.tensors[int(index)] for index in (operator.inputs[0], operator.outputs[0]))
         if {x.type, y.type} != {schema.TensorType.FLOAT32}:
@@ -193,7 +191,7 @@ class _Packer:
             return FULLY_CONNECTED if options.weightsFormat == 0 else None
         return None
 
-    def _use_kernel(self, subgraph: Any, operator: Any, payload: int, inner_bias: int) -> None:
+    def _use_kernel(self, subgraph: Any, operator: Any, payload: int, bias_is_inside: bool) -> None:
         options = operator.builtinOptions
         builtin = self.model.operatorCodes[operator.opcodeIndex].builtinCode
         if builtin in (Builtin.GATHER, Builtin.EMBEDDING_LOOKUP):
@@ -207,7 +205,7 @@ class _Packer:
             name, fields = FULLY_CONNECTED, [options.fusedActivationFunction, int(options.keepNumDims)]
         inputs = [int(operator.inputs[0]), payload]
         bias = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
-        if bias not in (-1, inner_bias) and not self._is_zero(subgraph.tensors[bias]):
+        if bias >= 0 and not bias_is_inside and bias not in self._zero_biases:
             inputs.append(bias)
         operator.inputs = inputs
         self._customize(operator, name, fields)
@@ -250,21 +248,11 @@ def _conv_options(options: Any) -> list[int]:
     ]
 
 
-def _readers(subgraph: Any) -> dict[int, list[tuple[Any, int]]]:
-    """For each tensor the ops that read it, with the input's position."""
-    readers: dict[int, list[tuple[Any, int]]] = {}
-    for operator in subgraph.operators:
-        for position, index in enumerate(operator.inputs):
-            if index >= 0:
-                readers.setdefault(int(index), []).append((operator, position))
-    return readers
-
-
-def _strip_names(model: Any) -> None:
-    """Drops every name but those of signatures and of the model's inputs and outputs."""
+def _strip_names(model: Any, entries: set[int]) -> None:
+    """Drops every name but those of signatures and of the inputs and outputs of the subgraphs that are run."""
     model.description = None
-    for position, subgraph in enumerate(model.subgraphs):
-        public: set[int] = {int(index) for index in (*subgraph.inputs, *subgraph.outputs)} if position == 0 else set()
+    for number, subgraph in enumerate(model.subgraphs):
+        public = {int(index) for index in (*subgraph.inputs, *subgraph.outputs)} if number in entries else set()
         subgraph.name = None
         for index, tensor in enumerate(subgraph.tensors):
             if index not in public:
@@ -303,13 +291,11 @@ def _prove(content: bytes, weights: dict[bytes, np.ndarray]) -> None:
     Raises:
         PayloadError: A weight does not come back.
     """
-    seen = set()
-    for _, _, payload in payloads(load(content)):
-        if payload in seen:
-            continue
-        seen.add(payload)
-        weight = weights[payload]
-        held = read(payload, reference=weight.size <= REFERENCE_SIZE).weight
+    seen = {payload for _, _, payload in payloads(load(content))}
+    left = REFERENCE_BUDGET
+    for payload, weight in sorted(weights.items(), key=lambda each: each[1].size):
+        left -= weight.size
+        held = read(payload, reference=left >= 0).weight
         exact = weight.dtype != np.float32 or isinstance(held, Floats)
         if not (np.array_equal(held.tensor().reshape(weight.shape), weight) if exact else matches(held, weight)):
             raise PayloadError(

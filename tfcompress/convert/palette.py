@@ -1,17 +1,19 @@
-"""Palettes: a weight whose entries share a small set of values, also under a scale per channel."""
+"""Palettes: a weight whose entries share a small set of values, also under a scale per channel or block."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from tfcompress.codec import Codes
+from tfcompress.convert.scales import refine_scales
 
-__all__ = ["fit_palette", "fit_scaled_palette"]
+__all__ = ["fit_block_palette", "fit_palette", "fit_scaled_palette"]
 
 MAX_ENTRIES = 256
 PROBE = 16  # values, and then scales, that are tried before all are
 SAMPLE = 4096  # weights that show at once that there are more entries
 NEAR = 5e-7  # relative; two roundings on either side stay well below it
+CHUNK = 1 << 18  # weights at once; bounds the memory
 
 
 def _num_bits(entries: int) -> int:
@@ -20,20 +22,62 @@ def _num_bits(entries: int) -> int:
 
 def fit_palette(weight: np.ndarray) -> Codes | None:
     """The weight's distinct values as a codebook of at most 256 entries, exactly."""
-    if np.unique(weight.reshape(-1)[:SAMPLE]).size > MAX_ENTRIES:
-        return None
-    values = np.unique(weight.reshape(-1))
+    flat = weight.reshape(-1)
+    values = np.unique(flat[:: max(1, flat.size // SAMPLE)])
+    for start in range(0, flat.size, CHUNK):
+        if values.size > MAX_ENTRIES:
+            return None
+        values = np.union1d(values, np.unique(flat[start : start + CHUNK]))
     if values.size > MAX_ENTRIES:
         return None
-    symbols = np.searchsorted(values, weight.reshape(-1))
     codebook = values.astype(np.float32) + np.float32(0)  # -0.0 becomes 0.0
-    return Codes(
-        symbols.reshape(weight.shape).astype(np.uint8),
-        _num_bits(values.size),
-        None,
-        None,
-        codebook,
-    )
+    return Codes(_indices(flat, values).reshape(weight.shape), _num_bits(values.size), None, None, codebook)
+
+
+def _indices(flat: np.ndarray, entries: np.ndarray) -> np.ndarray:
+    """The index of the first entry that is not smaller, for each weight."""
+    symbols = np.empty(flat.shape, np.uint8)
+    for start in range(0, flat.size, CHUNK):
+        symbols[start : start + CHUNK] = np.searchsorted(entries, flat[start : start + CHUNK])
+    return symbols
+
+
+def fit_block_palette(blocks: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+    """A codebook that all blocks share, each under its largest magnitude, as quantizers by absolute maximum do.
+
+    Args:
+        blocks: float32, shape [blocks, block], finite.
+
+    Returns:
+        float32 scales, uint8 symbols and the codebook; None for more than 256 entries.
+    """
+    scale = np.abs(blocks).max(axis=1)
+    scale[scale == 0] = 1
+    if (scale < np.finfo(np.float32).tiny).any():
+        return None
+    height = max(1, CHUNK // blocks.shape[1])
+    spread = max(1, blocks.size // SAMPLE)
+    parts = [slice(0, None, spread), *(slice(start, start + height) for start in range(0, len(blocks), height))]
+    runs = np.zeros((2, 0))
+    for part in parts:
+        values = np.unique(blocks[part] / scale[part, None].astype(np.float64))
+        runs = _runs(np.union1d(runs, values))
+        if runs.shape[1] > MAX_ENTRIES:
+            return None
+    # The middle is next to the entry itself: the rounding of its products goes either way.
+    entries = np.unique(runs.mean(axis=0).astype(np.float32) + np.float32(0))
+    middles = _middles(entries)
+    symbols = np.empty(blocks.shape, np.uint8)
+    for part in parts[1:]:
+        symbols[part] = np.searchsorted(middles, blocks[part] / scale[part, None].astype(np.float64))
+    return scale, symbols, entries
+
+
+def _runs(ascending: np.ndarray) -> np.ndarray:
+    """First and last of each run of values that are equal up to rounding, shape [2, runs]."""
+    apart = np.diff(ascending) > 2 * NEAR * np.abs(ascending[1:])
+    first, last = np.concatenate([[True], apart]), np.concatenate([apart, [True]])
+    return np.stack([ascending[first], ascending[last]])
 
 
 def fit_scaled_palette(weight: np.ndarray, axis: int) -> Codes | None:
@@ -50,37 +94,79 @@ def fit_scaled_palette(weight: np.ndarray, axis: int) -> Codes | None:
     rows = np.moveaxis(weight, axis, 0).reshape(weight.shape[axis], -1)
     distinct = []
     for row in rows:
-        values = np.unique(row[row != 0]).astype(np.float64)
-        if values.size > MAX_ENTRIES:
+        values = np.unique(row)
+        if values.size > MAX_ENTRIES + 1:
             return None
-        distinct.append(values)
-    order = sorted(range(len(rows)), key=lambda index: -distinct[index].size)
-    codebook = distinct[order[0]]
-    scale = np.ones(len(rows), np.float32)
-    for index in order[1:]:
-        values = distinct[index]
-        if values.size == 0:
-            break
-        fitted = _fit_channel(values, codebook)
-        if fitted is None:
-            return None
-        scale[index], unmatched = fitted
-        codebook = np.sort(np.concatenate([codebook, unmatched / np.float64(scale[index])]))
-        if codebook.size > MAX_ENTRIES:
-            return None
+        distinct.append(values[values != 0].astype(np.float64))
+    found = _shared_codebook(distinct)
+    if found is None:
+        return None
+    codebook, scale = found
     if (rows == 0).any():
         codebook = np.sort(np.append(codebook, 0.0))
     entries = np.unique(codebook.astype(np.float32))
     if entries.size > MAX_ENTRIES:
         return None
-    broadcast = scale.reshape([-1 if a == axis else 1 for a in range(weight.ndim)]).astype(np.float64)
-    middles = (entries[1:].astype(np.float64) + entries[:-1]) / 2
-    symbols = np.searchsorted(middles, weight / broadcast).astype(np.uint8)
-    return Codes(symbols, _num_bits(entries.size), scale, axis, entries)
+    refined = _refined(distinct, entries, scale)
+    if refined is None:
+        return None
+    middles = _middles(entries)
+    symbols = np.empty(rows.shape, np.uint8)
+    for row, factor, indices in zip(rows, refined, symbols, strict=True):
+        indices[...] = np.searchsorted(middles, row / np.float64(factor))
+    shape = (weight.shape[axis], *np.delete(weight.shape, axis))
+    symbols = np.ascontiguousarray(np.moveaxis(symbols.reshape(shape), 0, axis))
+    return Codes(symbols, _num_bits(entries.size), refined, axis, entries)
 
 
-def _fit_channel(values: np.ndarray, codebook: np.ndarray) -> tuple[np.float32, np.ndarray] | None:
-    """The scale that maps most of `values` on entries or mirrored entries, and the values left over."""
+def _shared_codebook(distinct: list[np.ndarray]) -> tuple[np.ndarray, np.ndarray] | None:
+    """The ascending entries without 0, and the scale of each channel, from its distinct values."""
+    order = sorted(range(len(distinct)), key=lambda index: -distinct[index].size)
+    codebook = distinct[order[0]]
+    scale = np.ones(len(distinct))
+    for index in order[1:]:
+        values = distinct[index]
+        if values.size == 0:
+            break
+        factor = _direct(values, codebook)
+        if factor is None:
+            fitted = _fit_channel(values, codebook)
+            if fitted is None:
+                return None
+            factor, entries = fitted
+            codebook = np.sort(np.concatenate([codebook, entries]))
+        scale[index] = factor
+        if codebook.size > MAX_ENTRIES:
+            return None
+    return codebook, scale
+
+
+def _refined(distinct: list[np.ndarray], entries: np.ndarray, scale: np.ndarray) -> np.ndarray | None:
+    """The scales next to these that give the distinct values with the least error, all at once."""
+    width = max(values.size for values in distinct)
+    magnitudes, levels = np.zeros((2, len(distinct), width), np.float32)
+    for index, values in enumerate(distinct):
+        magnitudes[index, : values.size] = np.abs(values)
+        levels[index, : values.size] = np.abs(_nearest(values / scale[index], entries))
+    if (levels[magnitudes > 0] == 0).any():
+        return None
+    return refine_scales(magnitudes, levels)
+
+
+def _direct(values: np.ndarray, codebook: np.ndarray) -> float | None:
+    """The scale that maps all values on entries, and an outermost one on an outermost one; mostly there is one."""
+    for value in (values[-1], values[0]):
+        for entry in (codebook[-1], codebook[0]):
+            factor = value / entry
+            if factor > 0:
+                near = _nearest(values / factor, codebook)
+                if (np.abs(near * factor - values) <= NEAR * np.abs(values)).all():
+                    return float(np.mean(values / near))
+    return None
+
+
+def _fit_channel(values: np.ndarray, codebook: np.ndarray) -> tuple[float, np.ndarray] | None:
+    """The scale that maps most of `values` on entries or mirrored entries, and the entries that are missing."""
     anchors = values[np.argsort(-np.abs(values))[:3]]
     best_count, best_scale, best_near = 0, 0.0, np.zeros(0)
     for book in (codebook, np.sort(-codebook)):
@@ -94,19 +180,22 @@ def _fit_channel(values: np.ndarray, codebook: np.ndarray) -> tuple[np.float32, 
             candidates, near, hit, counts = candidates[keep], near[keep], hit[keep], counts[keep]
         if counts.size and counts.max() > best_count:
             at = int(np.argmax(counts))
-            best_count = int(counts[at])
+            best_count, best_near = int(counts[at]), near[at]
             best_scale = float(np.mean(values[hit[at]] / near[at][hit[at]]))
-            best_near = near[at]
     if best_count < min(2, values.size):
         return None
-    scale = np.float32(best_scale)
-    on_entry = np.abs(_nearest(values / scale, codebook) * np.float64(scale) - values) <= NEAR * np.abs(values)
+    on_entry = np.abs(_nearest(values / best_scale, codebook) * best_scale - values) <= NEAR * np.abs(values)
     # A mirrored entry is added as it is, not as this channel's rounding of it.
-    mirrored = np.isin(-best_near, codebook) & (np.abs(best_near * scale - values) <= NEAR * np.abs(values))
-    exact = np.where(mirrored, best_near * np.float64(scale), values)
-    return scale, exact[~on_entry]
+    mirrored = np.isin(-best_near, codebook) & (np.abs(best_near * best_scale - values) <= NEAR * np.abs(values))
+    missing = np.where(mirrored, best_near, values / best_scale)
+    return best_scale, missing[~on_entry]
 
 
 def _nearest(values: np.ndarray, ascending: np.ndarray) -> np.ndarray:
-    middles = (ascending[1:] + ascending[:-1]) / 2
-    return ascending[np.searchsorted(middles, values)]
+    return ascending[np.searchsorted(_middles(ascending), values)]
+
+
+def _middles(ascending: np.ndarray) -> np.ndarray:
+    wide = ascending.astype(np.float64)
+    middles: np.ndarray = (wide[1:] + wide[:-1]) / 2
+    return middles
