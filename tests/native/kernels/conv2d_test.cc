@@ -172,16 +172,7 @@ TEST(Conv2DRef, IsTheConvolutionOfQuantizedActivations) {
     const std::vector<float> got = ExpectAllEqual(c, Guard::kAfter);
     // Already quantized activations, so that float arithmetic must agree.
     ConvCase rounded = c;
-    for (int n = 0; n < c.geometry.batch; ++n) {
-      float* x = rounded.x.data() + n * c.image();
-      float largest = 0.0f;
-      for (size_t k = 0; k < c.image(); ++k) {
-        largest = std::max(largest, std::fabs(x[k]));
-      }
-      for (size_t k = 0; k < c.image(); ++k) {
-        x[k] = std::nearbyint(x[k] * (127.0f / largest)) * (largest / 127.0f);
-      }
-    }
+    rounded.RoundActivations();
     const std::vector<float> want =
         rounded.Run(*CreateFloat(c.view()), Guard::kAfter);
     float largest = 1.0f;
