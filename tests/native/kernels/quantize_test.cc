@@ -16,6 +16,9 @@ std::vector<const QuantizeKernel*> Available() {
 #ifdef TFC_X86_64
   if (__builtin_cpu_supports("avx2")) kernels.push_back(&kQuantizeAvx2);
 #endif
+#ifdef TFC_AARCH64
+  kernels.push_back(&kQuantizeNeon);
+#endif
   return kernels;
 }
 

@@ -29,6 +29,9 @@ extern const QuantizeKernel kQuantizeRef;
 #ifdef TFC_X86_64
 extern const QuantizeKernel kQuantizeAvx2;
 #endif
+#ifdef TFC_AARCH64
+extern const QuantizeKernel kQuantizeNeon;
+#endif
 
 // Scale of an image: absmax / 127. `inverse` is 0 when every code must be 0:
 // for an image that is all 0 (scale 0, also below 1.5e-36, where 1 / scale
