@@ -152,6 +152,8 @@ TEST(BinaryConv2D, ChoosesByCpu) {
 #ifdef TFC_X86_64
   if (!__builtin_cpu_supports("avx2")) GTEST_SKIP();
   EXPECT_EQ(name(false), "binary_conv2d_avx2_4x8");
+#elif defined(TFC_AARCH64)
+  EXPECT_EQ(name(false), "binary_conv2d_neon_4x8");
 #else
   EXPECT_EQ(name(false), "binary_conv2d_portable");
 #endif

@@ -6,14 +6,11 @@
 
 #include <arm_neon.h>
 
-#include <limits>
-
+#include "kernels/arm_outputs.h"
 #include "kernels/conv2d/kernel.h"
 
 namespace tfc {
 namespace {
-
-constexpr int kQuad = 4;  // outs, or depths, of a vector
 
 inline uint8x16_t LowNibbles(uint8x16_t v) {
   return vandq_u8(v, vdupq_n_u8(15));
@@ -119,51 +116,16 @@ struct Palette {
   }
 };
 
-// The 4 floats at `from`, of which `count` exist.
-inline float32x4_t LoadUpTo4(const float* from, int count) {
-  if (count >= kQuad) return vld1q_f32(from);
-  float four[kQuad] = {};
-  for (int i = 0; i < count; ++i) four[i] = from[i];
-  return vld1q_f32(four);
+inline FourOutputs Outputs(const Product& p, int column) {
+  return {p.scales, p.bias, p.activation, column, p.out_channels};
 }
 
-inline void StoreUpTo4(float* to, int count, float32x4_t v) {
-  if (count >= kQuad) return vst1q_f32(to, v);
-  float four[kQuad];
-  vst1q_f32(four, v);
-  for (int i = 0; i < count; ++i) to[i] = four[i];
+inline void Store(const Product& p, const FourOutputs& outputs, int row,
+                  int32x4_t sum) {
+  const int32x4_t exact = vsubq_s32(sum, vdupq_n_s32(p.shifts[row]));
+  outputs.Store(exact, p.row_scales[row],
+                p.y + size_t{1} * row * p.out_channels);
 }
-
-// The outputs of 4 columns.
-class Outputs {
- public:
-  Outputs(const Product& p, int column)
-      : p_(p), column_(column), count_(p.out_channels - column) {
-    scale_ = LoadUpTo4(p.scales + column, count_);
-    bias_ = p.bias != nullptr ? LoadUpTo4(p.bias + column, count_)
-                              : vdupq_n_f32(0.0f);
-    constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    low_ = vdupq_n_f32(p.activation == Activation::kNone ? -kInfinity : 0.0f);
-    high_ = vdupq_n_f32(p.activation == Activation::kRelu6 ? 6.0f : kInfinity);
-  }
-
-  void Store(int row, int32x4_t sum, int32_t shift) const {
-    const int32x4_t exact = vsubq_s32(sum, vdupq_n_s32(shift));
-    const float32x4_t scale = vmulq_n_f32(scale_, p_.row_scales[row]);
-    float32x4_t v = vmulq_f32(vcvtq_f32_s32(exact), scale);
-    v = vaddq_f32(v, bias_);
-    // Neither is true of a NaN, which so stays.
-    v = vbslq_f32(vcltq_f32(v, low_), low_, v);
-    v = vbslq_f32(vcgtq_f32(v, high_), high_, v);
-    StoreUpTo4(p_.y + size_t{1} * row * p_.out_channels + column_, count_, v);
-  }
-
- private:
-  const Product& p_;
-  int column_;
-  int count_;
-  float32x4_t scale_, bias_, low_, high_;
-};
 
 // A block of columns of one product.
 template <class W>
@@ -181,9 +143,9 @@ inline void Finish(const Block<W>& block, int row,
   for (int q = 0; q < W::kQuads; ++q) {
     const int column = block.column + kQuad * q;
     if (column >= block.p.out_channels) return;
-    const Outputs outputs(block.p, column);
+    const FourOutputs outputs = Outputs(block.p, column);
     for (int r = 0; r < kTile; ++r) {
-      outputs.Store(row + r, sums[r][q], block.p.shifts[row + r]);
+      Store(block.p, outputs, row + r, sums[r][q]);
     }
   }
 }

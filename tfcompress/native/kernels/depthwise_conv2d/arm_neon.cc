@@ -1,0 +1,100 @@
+// Rows of depthwise outputs with NEON: smlal multiplies the codes of a tap with
+// its weights and adds them up, in s32.
+#include <arm_neon.h>
+
+#include <cmath>
+
+#include "kernels/arm_outputs.h"
+#include "kernels/depthwise_conv2d/kernel.h"
+
+namespace tfc {
+namespace {
+
+constexpr int kTile = 4;  // outputs
+constexpr int kLanes = kDepthwiseLanes;
+constexpr int kQuads = kLanes / kQuad;
+
+inline int16x8_t Words8(const float* x, float scale) {
+  const float32x4_t low = vmulq_n_f32(vld1q_f32(x), scale);
+  const float32x4_t high = vmulq_n_f32(vld1q_f32(x + 4), scale);
+  return vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(low)), vcvtnq_s32_f32(high));
+}
+
+void QuantizeWords(const float* x, size_t n, float inverse_scale, int16_t* q) {
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) vst1q_s16(q + i, Words8(x + i, inverse_scale));
+  if (i == n) return;
+  if (n >= 8) return vst1q_s16(q + n - 8, Words8(x + n - 8, inverse_scale));
+  for (; i < n; ++i) {
+    q[i] = static_cast<int16_t>(std::nearbyintf(x[i] * inverse_scale));
+  }
+}
+
+// Adds the products of one tap of all lanes.
+inline void Add(const int16_t* x, const int16x8_t (&w)[2],
+                int32x4_t (&sums)[kQuads]) {
+#pragma GCC unroll 2
+  for (int h = 0; h < 2; ++h) {
+    const int16x8_t v = vld1q_s16(x + 8 * h);
+    sums[2 * h] = vmlal_s16(sums[2 * h], vget_low_s16(v), vget_low_s16(w[h]));
+    sums[2 * h + 1] = vmlal_high_s16(sums[2 * h + 1], v, w[h]);
+  }
+}
+
+// kCount outputs of one block of lanes.
+template <int kCount>
+inline void Outputs(const DepthwiseRow& row, int first, int channel,
+                    const int16_t* w) {
+  const size_t at = first * row.step + channel;
+  int32x4_t sums[kCount][kQuads];
+  for (auto& output : sums) {
+    for (int32x4_t& sum : output) sum = vdupq_n_s32(0);
+  }
+  for (int pair = 0; pair < row.pairs; ++pair, w += 2 * kLanes) {
+    const int16_t* a = row.taps[2 * pair] + at;
+    const int16_t* b = row.taps[2 * pair + 1] + at;
+    const int16x8x2_t low = vld2q_s16(w), high = vld2q_s16(w + kLanes);
+    const int16x8_t of_a[2] = {low.val[0], high.val[0]};
+    const int16x8_t of_b[2] = {low.val[1], high.val[1]};
+#pragma GCC unroll 4
+    for (int p = 0; p < kCount; ++p) Add(a + p * row.step, of_a, sums[p]);
+#pragma GCC unroll 4
+    for (int p = 0; p < kCount; ++p) Add(b + p * row.step, of_b, sums[p]);
+  }
+  for (int q = 0; q < kQuads && channel < row.channels; ++q) {
+    const FourOutputs four(row.scales, row.bias, row.activation, channel,
+                           row.channels);
+    for (int p = 0; p < kCount; ++p) {
+      four.Store(sums[p][q], row.image_scale,
+                 row.y + size_t{1} * (first + p) * row.channels);
+    }
+    channel += kQuad;
+  }
+}
+
+template <int kCount>
+void Blocks(const DepthwiseRow& row, int first) {
+  const int16_t* w = row.weights;
+  for (int channel = 0; channel < row.channels; channel += kLanes) {
+    Outputs<kCount>(row, first, channel, w);
+    w += size_t{2} * kLanes * row.pairs;
+  }
+}
+
+void Row(const DepthwiseRow& row) {
+  int first = 0;
+  for (; first + kTile <= row.outputs; first += kTile) {
+    Blocks<kTile>(row, first);
+  }
+  for (; first < row.outputs; ++first) Blocks<1>(row, first);
+}
+
+}  // namespace
+
+extern const DepthwiseKernel depthwise_conv2d_neon_4x16;
+
+const DepthwiseKernel depthwise_conv2d_neon_4x16 = {
+    "depthwise_conv2d_neon_4x16", [] { return true; }, &kQuantizeNeon,
+    QuantizeWords, Row};
+
+}  // namespace tfc
