@@ -190,3 +190,12 @@ def test_demo_compresses_the_packaged_model(tmp_path, monkeypatch):
     assert printed["ratio"] > 10
     assert printed["audit"]["passed"] is True
     assert (tmp_path / "report.html").exists()
+
+
+def test_pack_tunes_and_inspect_shows_the_choice(folder, tmp_path):
+    result = RUNNER.invoke(app, ["pack", str(folder / "out/../float.tflite"), str(tmp_path / "p.tflite"), "--tune"])
+    assert result.exit_code == 0, result.output
+    rows = json.loads(run("inspect", tmp_path / "p.tflite", "--json"))["tensors"]
+    assert {row["runs"] for row in rows} <= {"", "kernel", "decoded"}
+    result = RUNNER.invoke(app, ["pack", str(folder / "float.tflite"), str(tmp_path / "q"), "--allow-slower", "-1"])
+    assert result.exit_code == 2 and "allow-slower must be 0 or more percent" in result.output

@@ -14,7 +14,7 @@ __all__ = ["audit", "convert", "diff", "expand", "inspect", "pack"]
 
 _TENSOR_COLUMNS = (
     "op", "shape", "type", "encoding", "bits", "sparsity", "levels", "zeros", "coder", "bytes",
-    "entropy", "bits_per_weight", "ram_bytes",
+    "entropy", "bits_per_weight", "ram_bytes", "runs", "speedup",
 )  # fmt: skip
 _ASKED_COLUMNS = ("variable", "asked_sparsity", "asked_centroids", "asked_bits", "promised_zeros")
 _HELD_COLUMNS = ("op", "shape", "zeros", "levels", "bits", "bytes")
@@ -53,11 +53,19 @@ def pack(
     smallest: Annotated[
         bool, typer.Option("--smallest", help="Try every coder for every weight: slower to pack and to load.")
     ] = False,
+    tune: Annotated[
+        bool, typer.Option("--tune", help="Measure each op on this machine: by our kernel, or decoded for XNNPACK.")
+    ] = False,
+    allow_slower: Annotated[
+        float, typer.Option(metavar="PERCENT", help="How much slower an op may get to stay small in memory, too.")
+    ] = 0.0,
     as_json: JsonOption = False,
 ) -> None:
     """Store the weights of a .tflite small.
 
-    Finds the structure that the weights have, whoever trained them. No weight changes.
+    Finds the structure that the weights have, whoever trained them. No weight changes. Each op runs where it is
+    faster: as a rule tells that was measured on one machine, or with --tune as measured on this one. `inspect` shows
+    the choice.
 
     Exit code 2 on bad input, a file that is packed already included.
     """
@@ -67,8 +75,30 @@ def pack(
     path = _one_out(target, out)
     before = read_tflite(file)
     _refuse_packed(before, file)
-    content = convert.pack(before, smallest=smallest)
+    if not 0 <= allow_slower < float("inf"):
+        raise InvalidInputError("allow-slower must be 0 or more percent", f"allow_slower={allow_slower}")
+    content = _packed(before, smallest, tune, allow_slower / 100)
     _write(path, convert.strip_names(content) if strip_names else content, len(before), as_json)
+
+
+def _packed(before: bytes, smallest: bool, tune: bool, allow_slower: float) -> bytes:
+    from tfcompress import convert
+
+    if not tune:
+        return convert.pack(before, smallest=smallest, allow_slower=allow_slower)
+    from tfcompress.measure import Tuner
+
+    tuner = Tuner(lambda content: convert.pack(content, allow_slower=float("inf")), convert.predicted_speedup)
+    content = convert.pack(before, smallest=smallest, allow_slower=allow_slower, speedup=tuner)
+    for row in tuner.rows:
+        shape = "x".join(str(size) for size in row.weight_shape)
+        faster = row.speedup * (1 + allow_slower) >= 1
+        typer.echo(
+            f"{row.op} {shape}, {row.encoding} {row.num_bits} bits: {1e3 * row.kernel_ms:.1f} µs by our kernel, "
+            f"{1e3 * row.stock_ms:.1f} µs by XNNPACK: {'our kernel' if faster else 'decoded'}",
+            err=True,
+        )
+    return content
 
 
 def _refuse_packed(content: bytes, file: Path) -> None:

@@ -10,6 +10,7 @@ from ai_edge_litert import schema_py_generated as schema
 from tfcompress.codec import Payload, read
 from tfcompress.convert.custom_ops import CONV_2D, DECODE, EMBEDDING, check_op, options_of, payloads
 from tfcompress.convert.graph import add_constant, add_tensor, custom_name, load, opcode, save, stored
+from tfcompress.convert.placement.record import forget
 
 __all__ = ["expand"]
 
@@ -19,7 +20,7 @@ Builtin = schema.BuiltinOperator
 def expand(packed: bytes) -> bytes:
     """Turns a packed file into one that any TFLite runtime runs, with exactly the same weights.
 
-    `pack(expand(p)) == p`, byte for byte; a file without our ops comes back as it is.
+    `pack(expand(p)) == p`, byte for byte, where `p` was not tuned; a file without our ops comes back as it is.
 
     Args:
         packed: Bytes of a .tflite file.
@@ -38,6 +39,7 @@ def expand(packed: bytes) -> bytes:
         return packed
     for subgraph in model.subgraphs:
         subgraph.operators = [each for each in subgraph.operators if custom_name(model, each) != DECODE]
+    forget(model)
     return save(model)
 
 

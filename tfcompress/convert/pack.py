@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import Codes, Floats, encode, read
-from tfcompress.convert.custom_ops import CONV_2D, DECODE, EMBEDDING, FULLY_CONNECTED, payloads
+from tfcompress.convert.custom_ops import DECODE, EMBEDDING, payloads
 from tfcompress.convert.discovery.encodings import DECODE_BYTES, choose
 from tfcompress.convert.discovery.structure import matches
 from tfcompress.convert.expand import expand
 from tfcompress.convert.graph import add_constant, add_tensor, constant, load, opcode, save
-from tfcompress.convert.readers import PACKABLE, Key, Reader, Readers, share_equal_constants
+from tfcompress.convert.placement.candidate import Candidate, candidate
+from tfcompress.convert.placement.record import note
+from tfcompress.convert.placement.rule import predicted_speedup
+from tfcompress.convert.readers import PACKABLE, Key, Readers, share_equal_constants
 from tfcompress.convert.reshape import make_reshapes_static
 from tfcompress.errors import PayloadError
 
 __all__ = ["DECODE_BYTES", "PAYLOAD_BYTES", "pack"]
 
 OPTIONS_VERSION = 1
-KERNEL_ACTIVATIONS = {
-    schema.ActivationFunctionType.NONE,
-    schema.ActivationFunctionType.RELU,
-    schema.ActivationFunctionType.RELU6,
-}
 # Flatbuffer bytes beside the payload itself, measured: its vector and options in place of the constant's.
 PAYLOAD_BYTES = 24
 # Weights of a file, its smallest constants first, that the packer reads back by the reference decoder, which is slow.
 REFERENCE_BUDGET = 1 << 18
 
 Builtin = schema.BuiltinOperator
+Speedup = Callable[[Candidate], float]
 
 
-def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
+def pack(
+    tflite: bytes, *, smallest: bool = False, speedup: Speedup = predicted_speedup, allow_slower: float = 0.0
+) -> bytes:
     """Packs every constant for which that makes the file smaller.
 
     `CONV_2D`, `FULLY_CONNECTED` and embeddings (`GATHER` from a constant table) with float weights that
@@ -45,6 +48,10 @@ def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
     Args:
         tflite: Bytes of any .tflite file.
         smallest: Try every coder for every weight; slower to pack and to load.
+        speedup: How many times as fast as XNNPACK's float op our kernel is, for a candidate: by default as
+            `placement.rule` predicts.
+        allow_slower: The fraction by which a kernel may be slower and still be used, ≥ 0: it saves memory, for
+            decoded weights are floats there. Weights of slower ones are decoded for XNNPACK.
 
     Returns:
         Bytes of a .tflite file whose custom ops need the tfcompress delegate.
@@ -56,7 +63,7 @@ def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
     if next(payloads(model), None) is not None:
         return tflite
     share_equal_constants(model)
-    packer = _Packer(model, smallest)
+    packer = _Packer(model, smallest, speedup, allow_slower)
     for number, subgraph in enumerate(model.subgraphs):
         packer.pack(number, subgraph)
     if not packer.weights:
@@ -64,6 +71,8 @@ def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
     for subgraph in model.subgraphs:
         make_reshapes_static(model, subgraph)
     _strip_names(model, packer.entries)
+    if speedup is not predicted_speedup:
+        note(model, packer.speedups)
     content = save(model)
     if len(content) >= len(tflite) or not _is_worth_it(content, packer.weights):
         return tflite
@@ -71,18 +80,31 @@ def pack(tflite: bytes, *, smallest: bool = False) -> bytes:
     return content
 
 
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Kernel:
+    """An op that becomes one of ours: its name, its options after the version, and what it reads beside the weight."""
+
+    operator: Any
+    name: str
+    fields: tuple[int, ...]
+    x: int
+
+
 class _Packer:
     """One pass over a model; `weights` maps each payload to the weight that it stands for."""
 
-    def __init__(self, model: Any, smallest: bool) -> None:
+    def __init__(self, model: Any, smallest: bool, speedup: Speedup, allow_slower: float) -> None:
         self.model, self.smallest = model, smallest
+        self._speedup, self._allow_slower = speedup, allow_slower
         self.weights: dict[bytes, np.ndarray] = {}
+        self.speedups: dict[bytes, float] = {}
         self._readers = Readers(model)
         self.entries = {0} | {signature.subgraphIndex for signature in model.signatureDefs or ()}
         self._chosen: dict[Key, Codes | Floats | None] = {}
         self._encoded: dict[tuple[Key, int | None], bytes] = {}
         self._buffers: dict[bytes, int] = {}
         self._zero_biases: set[int] = set()
+        self._measured: list[float] = []  # of the readers of one constant
 
     def pack(self, number: int, subgraph: Any) -> None:
         """Packs one subgraph in place."""
@@ -115,8 +137,8 @@ class _Packer:
         weight = None if value is None else self._choice(key, value)
         if value is None or weight is None:
             return None
-        is_entry = number in self.entries
-        kernels = [reader for reader in readers if self._kernel(subgraph, *reader, weight, is_entry)]
+        self._measured = []
+        kernels = [kernel for reader in readers if (kernel := self._kernel(subgraph, *reader, weight)) is not None]
         others = len(kernels) < len(readers)
         bias = None if others else self._inner_bias(subgraph, kernels, key)
         payload = self._payload(key, weight, bias)
@@ -124,17 +146,19 @@ class _Packer:
         if len(payload) + self._readers.uses(key) * (PAYLOAD_BYTES + DECODE_BYTES * others) >= saved:
             return None
         self.weights[payload] = value
+        if self._measured:
+            self.speedups[payload] = min(self._measured)
         if payload not in self._buffers:
             self._buffers[payload] = add_constant(self.model, payload)
         source = add_tensor(subgraph, [len(payload)], schema.TensorType.UINT8, self._buffers[payload])
-        for operator, _ in kernels:
-            self._use_kernel(subgraph, operator, source, bias is not None)
+        for kernel in kernels:
+            self._use_kernel(kernel, source, bias is not None)
         if not others:
             return None
         tensor.buffer = 0
         decode_op = schema.OperatorT()
         decode_op.inputs, decode_op.outputs = [source], [index]
-        self._customize(decode_op, DECODE, [])
+        self._customize(decode_op, DECODE, ())
         return decode_op
 
     def _choice(self, key: Key, value: np.ndarray) -> Codes | Floats | None:
@@ -150,14 +174,14 @@ class _Packer:
             self._encoded[key, bias] = encode(weight, bias=inner, smallest=self.smallest)
         return self._encoded[key, bias]
 
-    def _inner_bias(self, subgraph: Any, kernels: list[Reader], key: Key) -> int | None:
+    def _inner_bias(self, subgraph: Any, kernels: list[_Kernel], key: Key) -> int | None:
         """The buffer of a bias that can travel inside the payload: that of all its ops, and of no other."""
         bias = self._readers.only_bias(key)
         if bias is None or not np.any(self.model.buffers[bias].data):
             return None
-        users = {id(operator) for operator, _ in kernels}
-        for operator, _ in kernels:
-            index = int(operator.inputs[2])
+        users = {id(kernel.operator) for kernel in kernels}
+        for kernel in kernels:
+            index = int(kernel.operator.inputs[2])
             its_key = self._readers.key(subgraph.tensors[index])
             # One that the file holds for others, too, would be stored twice.
             if its_key != (bias, schema.TensorType.FLOAT32, key[2][:1]) or not self._readers.is_bias_alone(its_key):
@@ -168,57 +192,34 @@ class _Packer:
                 return None
         return bias
 
-    def _kernel(
-        self, subgraph: Any, operator: Any, position: int, weight: Codes | Floats, is_entry: bool
-    ) -> str | None:
-        """Name of the custom op that can take this reader's place, or None."""
-        if not isinstance(weight, Codes) or weight.dtype != "float32" or weight.block or len(operator.outputs) != 1:
-            return None
-        if weight.channel_axis not in (None, 0):
-            return None
+    def _kernel(self, subgraph: Any, operator: Any, position: int, weight: Codes | Floats) -> _Kernel | None:
+        """The custom op that takes this reader's place, or None where it stays and reads decoded weights."""
         builtin = self.model.operatorCodes[operator.opcodeIndex].builtinCode
         if builtin in (Builtin.GATHER, Builtin.EMBEDDING_LOOKUP):
-            return EMBEDDING if _is_embedding(subgraph, operator, builtin, position) else None
-        options, rank = operator.builtinOptions, weight.symbols.ndim
-        # The body of a loop keeps its float arithmetic: int8 activations would feed their error back.
-        if position != 1 or options is None or not is_entry:
+            gathers = _is_embedding(weight) and _gathers_rows(subgraph, operator, builtin, position)
+            indices = int(operator.inputs[1 if builtin == Builtin.GATHER else 0]) if gathers else -1
+            return _Kernel(operator, EMBEDDING, (), indices) if gathers else None
+        found = candidate(self.model, subgraph, operator, position, weight)
+        if found is None:
             return None
-        x, y = (subgraph.tensors[int(index)] for index in (operator.inputs[0], operator.outputs[0]))
-        if {x.type, y.type} != {schema.TensorType.FLOAT32}:
-            return None
-        if getattr(options, "fusedActivationFunction", None) not in KERNEL_ACTIVATIONS:
-            return None
-        if builtin == Builtin.CONV_2D and rank == 4 and x.shape is not None and len(x.shape) == 4:
-            grouped = int(x.shape[3]) != weight.symbols.shape[3]
-            return None if grouped or max(_conv_options(options)) > 255 else CONV_2D
-        if builtin == Builtin.FULLY_CONNECTED and rank == 2:
-            return FULLY_CONNECTED if options.weightsFormat == 0 else None
-        return None
+        speedup = self._speedup(found)
+        self._measured.append(speedup)
+        fast = speedup * (1 + self._allow_slower) >= 1
+        return _Kernel(operator, found.name, found.fields, int(operator.inputs[0])) if fast else None
 
-    def _use_kernel(self, subgraph: Any, operator: Any, payload: int, bias_is_inside: bool) -> None:
-        options = operator.builtinOptions
-        builtin = self.model.operatorCodes[operator.opcodeIndex].builtinCode
-        if builtin in (Builtin.GATHER, Builtin.EMBEDDING_LOOKUP):
-            indices = int(operator.inputs[1 if builtin == Builtin.GATHER else 0])
-            operator.inputs = [indices, payload]
-            self._customize(operator, EMBEDDING, [])
-            return
-        if builtin == Builtin.CONV_2D:
-            name, fields = CONV_2D, _conv_options(options)
-        else:
-            name, fields = FULLY_CONNECTED, [options.fusedActivationFunction, int(options.keepNumDims)]
-        inputs = [int(operator.inputs[0]), payload]
+    def _use_kernel(self, kernel: _Kernel, payload: int, bias_is_inside: bool) -> None:
+        operator, inputs = kernel.operator, [kernel.x, payload]
         bias = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
         if bias >= 0 and not bias_is_inside and bias not in self._zero_biases:
             inputs.append(bias)
         operator.inputs = inputs
-        self._customize(operator, name, fields)
+        self._customize(operator, kernel.name, kernel.fields)
 
     def _is_zero(self, tensor: Any) -> bool:
         value = constant(self.model, tensor)
         return value is not None and not value.any()
 
-    def _customize(self, operator: Any, name: str, fields: list[int]) -> None:
+    def _customize(self, operator: Any, name: str, fields: tuple[int, ...]) -> None:
         operator.opcodeIndex = opcode(self.model, Builtin.CUSTOM, name)
         operator.builtinOptions, operator.builtinOptionsType = None, schema.BuiltinOptions.NONE
         operator.customOptions = np.array([OPTIONS_VERSION, *fields], np.uint8)
@@ -228,10 +229,17 @@ def _stored_bytes(tensor: Any, value: np.ndarray) -> int:
     return -(-value.size // 2) if tensor.type == schema.TensorType.INT4 else value.nbytes
 
 
-def _is_embedding(subgraph: Any, operator: Any, builtin: int, position: int) -> bool:
+def _is_embedding(weight: Codes | Floats) -> bool:
+    """Whether the kernel reads such a table: codes of floats, scaled by rows."""
+    if not isinstance(weight, Codes) or weight.dtype != "float32" or weight.block:
+        return False
+    return weight.channel_axis in (None, 0)
+
+
+def _gathers_rows(subgraph: Any, operator: Any, builtin: int, position: int) -> bool:
     """Whether an op gathers whole rows of its constant by int32 indices into float32."""
     gathers = builtin == Builtin.GATHER
-    if position != (0 if gathers else 1) or len(operator.inputs) != 2:
+    if position != (0 if gathers else 1) or len(operator.inputs) != 2 or len(operator.outputs) != 1:
         return False
     options = operator.builtinOptions
     if gathers and options is not None and (options.axis or options.batchDims):
@@ -239,17 +247,6 @@ def _is_embedding(subgraph: Any, operator: Any, builtin: int, position: int) -> 
     indices = subgraph.tensors[int(operator.inputs[1 if gathers else 0])]
     output = subgraph.tensors[int(operator.outputs[0])]
     return bool(indices.type == schema.TensorType.INT32 and output.type == schema.TensorType.FLOAT32)
-
-
-def _conv_options(options: Any) -> list[int]:
-    return [
-        options.fusedActivationFunction,
-        options.padding,
-        options.strideH,
-        options.strideW,
-        options.dilationHFactor,
-        options.dilationWFactor,
-    ]
 
 
 def _strip_names(model: Any, entries: set[int]) -> None:

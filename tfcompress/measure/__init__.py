@@ -4,6 +4,7 @@ from tfcompress.measure.measurement import Measurement, activation_error, measur
 from tfcompress.measure.metric import Direction, Metric, as_metric
 from tfcompress.measure.predictor import Predictor, leaves
 from tfcompress.measure.sensitivity import Sensitivity, SensitivityRow, Standing, Suggestion, Technique
+from tfcompress.measure.tuning import Tuner, TuningRow
 
 __all__ = [
     "Direction",
@@ -15,6 +16,8 @@ __all__ = [
     "Standing",
     "Suggestion",
     "Technique",
+    "Tuner",
+    "TuningRow",
     "activation_error",
     "as_metric",
     "leaves",
