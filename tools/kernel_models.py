@@ -26,6 +26,30 @@ def int4_dense(rows: int, ins: int, outs: int) -> bytes:
     codes = np.random.default_rng(0).integers(-7, 8, (outs, ins))
     nibbles = (codes & 15).astype(np.uint8).reshape(-1, 2)
     weight = _constant(nibbles[:, 0] | nibbles[:, 1] << 4, schema.TensorType.INT4, [outs, ins])
+    return _quantized_dense(rows, ins, outs, weight)
+
+
+def int8_dense(rows: int, ins: int, outs: int) -> bytes:
+    """A dense layer of float activations and per-channel int8 weights, with bias and ReLU (XNNPACK's qd8-qc8w)."""
+    codes = np.random.default_rng(0).integers(-127, 128, (outs, ins), dtype=np.int8)
+    return _quantized_dense(rows, ins, outs, _constant(codes, schema.TensorType.INT8, [outs, ins]))
+
+
+def float_depthwise(size: int, kernel: int, channels: int, stride: int) -> bytes:
+    """A float depthwise convolution of a square map with SAME padding, bias and ReLU."""
+    weights = np.random.default_rng(0).standard_normal((1, kernel, kernel, channels), dtype=np.float32)
+    options = schema.DepthwiseConv2DOptionsT()
+    options.padding = schema.Padding.SAME
+    options.strideH = options.strideW = stride
+    options.dilationHFactor = options.dilationWFactor = options.depthMultiplier = 1
+    options.fusedActivationFunction = schema.ActivationFunctionType.RELU
+    out = -(-size // stride)
+    x, y = [1, size, size, channels], [1, out, out, channels]
+    operator = schema.BuiltinOperator.DEPTHWISE_CONV_2D
+    return _model(operator, schema.BuiltinOptions.DepthwiseConv2DOptions, options, x, _constant(weights), y)
+
+
+def _quantized_dense(rows: int, ins: int, outs: int, weight: tuple) -> bytes:
     quantization = schema.QuantizationParametersT()
     quantization.scale = np.full(outs, 0.01, np.float32)
     quantization.zeroPoint = np.zeros(outs, np.int64)

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from bench import Run
-from kernel_models import float_conv, int4_dense
+from kernel_models import float_conv, int4_dense, int8_dense
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "kernels-bench"
@@ -27,7 +27,10 @@ MicrosecondsOf = Callable[[int], float]
 
 @dataclass(frozen=True)
 class Layer:
-    """One layer with random weights: a square map with SAME padding, or of size 1 a dense layer of `batch` rows."""
+    """One layer with random weights: a square map with SAME padding, or of size 1 a dense layer of `batch` rows.
+
+    `zeros` percent of its weights are zero, in blocks of inputs x outputs.
+    """
 
     size: int
     kernel: int
@@ -36,11 +39,14 @@ class Layer:
     weights: int
     num_bits: int
     batch: int = 1
+    zeros: int = 0
+    block: tuple[int, int] = (1, 1)
 
     def timer(self) -> MicrosecondsOf:
         """Microseconds of CPU time per run, by the kernel that the library chooses."""
         library = _library()
-        shape = (ctypes.c_int * 6)(self.size, self.kernel, 1, self.ins, self.outs, self.batch)
+        sizes = (self.size, self.kernel, 1, self.ins, self.outs, self.batch, self.zeros, *self.block)
+        shape = (ctypes.c_int * len(sizes))(*sizes)
         layer = library.tfc_bench_layer(shape, self.weights, self.num_bits, b"")
         return lambda runs: library.tfc_bench_run(layer, runs)
 
@@ -99,6 +105,30 @@ def conv(weights: int, num_bits: int) -> Callable[[Run], float]:
     def measure(run: Run) -> float:
         ours = Layer(14, 3, 256, 256, weights, num_bits).timer()
         return _speedup(ours, _interpreter_timer(float_conv(14, 3, 256, 256)), run.quick)
+
+    return measure
+
+
+def sparse_conv(weights: int, num_bits: int) -> Callable[[Run], float]:
+    """1x1 over 14x14, 512 to 512 channels as in MobileNet, 90 % zeros, against XNNPACK in float."""
+
+    def measure(run: Run) -> float:
+        ours = Layer(14, 1, 512, 512, weights, num_bits, zeros=90).timer()
+        return _speedup(ours, _interpreter_timer(float_conv(14, 1, 512, 512)), run.quick)
+
+    return measure
+
+
+def sparse_dense(weights: int, num_bits: int) -> Callable[[Run], float]:
+    """One row through 1024 x 1024, 90 % zeros in blocks of 1 input x 16 outputs, against XNNPACK with int8 weights.
+
+    Ours is timed without the interpreter's call; what that of a tiny layer takes is added.
+    """
+
+    def measure(run: Run) -> float:
+        kernel = Layer(1, 1, 1024, 1024, weights, num_bits, zeros=90, block=(1, 16)).timer()
+        call = _interpreter_timer(int8_dense(1, 8, 8))(2000)
+        return _speedup(lambda runs: kernel(runs) + call, _interpreter_timer(int8_dense(1, 1024, 1024)), run.quick)
 
     return measure
 

@@ -90,6 +90,14 @@ struct ConvCase {
     return codebook.empty() ? 1 << num_bits : static_cast<int>(codebook.size());
   }
 
+  // The symbol of a weight of 0; any one where the codebook has none.
+  int zero_symbol() const {
+    for (size_t s = 0; s < codebook.size(); ++s) {
+      if (codebook[s] == 0.0f) return static_cast<int>(s);
+    }
+    return codebook.empty() ? 1 << (num_bits - 1) : 0;
+  }
+
   void RandomCodebook(Random& random, int size) {
     std::normal_distribution<float> normal;
     codebook.assign(size, 0.0f);

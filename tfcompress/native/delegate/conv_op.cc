@@ -98,6 +98,7 @@ void ConvOp::MakeKernel(const StoredWeight& weight,
     view.num_scales = static_cast<int>(scales.size());
     view.codebook = codebook.empty() ? nullptr : codebook.data();
     view.codebook_size = static_cast<int>(codebook.size());
+    view.on_maps = weight.dims().size() == 4;
     kernel_ = Conv2D::Create(view, settings.arithmetic, settings.use_ref);
   } catch (const Error& error) {
     throw error.At(label_);

@@ -21,9 +21,12 @@ enum Weights {
 };
 
 // A convolution of a square map (size 1: a fully-connected layer of `batch`
-// rows) with SAME padding.
+// rows) with SAME padding, some of whose weights are zero, in whole blocks of
+// depths x outs.
 struct Shape {
   int size, kernel, stride, ins, outs, batch;
+  int zeros;  // percent
+  int block_depth, block_outs;
 
   int out_size() const { return (size + stride - 1) / stride; }
   int depth() const { return kernel * kernel * ins; }
@@ -56,7 +59,28 @@ std::vector<float> Codebook(int weights, int num_bits) {
   if (weights != kPalette) return {};
   std::vector<float> codebook = Normal(size_t{1} << num_bits, 1);
   std::sort(codebook.begin(), codebook.end());
+  codebook[codebook.size() / 2] = 0.0f;
   return codebook;
+}
+
+// [out][depth].
+std::vector<uint8_t> Symbols(const Shape& shape, int count, int zero) {
+  std::mt19937 random(3);
+  const int depth = shape.depth();
+  std::vector<uint8_t> symbols(size_t{1} * shape.outs * depth);
+  for (uint8_t& s : symbols) s = static_cast<uint8_t>(random() % count);
+  for (int o = 0; o < shape.outs; o += shape.block_outs) {
+    for (int k = 0; k < depth; k += shape.block_depth) {
+      if (static_cast<int>(random() % 100) >= shape.zeros) continue;
+      for (int i = o; i < std::min(o + shape.block_outs, shape.outs); ++i) {
+        const int end = std::min(k + shape.block_depth, depth);
+        std::fill(&symbols[size_t{1} * i * depth + k],
+                  &symbols[size_t{1} * i * depth] + end,
+                  static_cast<uint8_t>(zero));
+      }
+    }
+  }
+  return symbols;
 }
 
 struct Layer {
@@ -70,9 +94,8 @@ struct Layer {
     const std::vector<float> codebook = Codebook(weights, num_bits);
     const int symbols =
         codebook.empty() ? 1 << num_bits : static_cast<int>(codebook.size());
-    std::mt19937 random(3);
-    std::vector<uint8_t> codes(size_t{1} * shape.outs * shape.depth());
-    for (uint8_t& c : codes) c = static_cast<uint8_t>(random() % symbols);
+    const int zero = symbols / 2;  // code 0, or the entry of the codebook
+    const std::vector<uint8_t> codes = Symbols(shape, symbols, zero);
     const std::vector<float> scale(shape.outs, 0.01f);
     const tfc::WeightsView view = {shape.outs,
                                    shape.kernel,
@@ -83,7 +106,8 @@ struct Layer {
                                    scale.data(),
                                    shape.outs,
                                    codebook.empty() ? nullptr : codebook.data(),
-                                   static_cast<int>(codebook.size())};
+                                   static_cast<int>(codebook.size()),
+                                   shape.size > 1};
     if (weights == kSigns) {
       conv = tfc::CreateBinaryConv2D({shape.outs, shape.kernel, shape.kernel,
                                       shape.ins, codes.data(), scale.data(),
@@ -131,13 +155,13 @@ struct Layer {
 
 #define TFC_BENCH_EXPORT extern "C" __attribute__((visibility("default")))
 
-// `name` of a kernel, or "" for the one that dispatch chooses; nullptr when
-// that kernel does not take these weights.
+// `shape` is that of struct Shape; `name` of a conv2d kernel, or "" for the one
+// that dispatch chooses; nullptr when that kernel does not take these weights.
 TFC_BENCH_EXPORT void* tfc_bench_layer(const int* shape, int weights,
                                        int num_bits, const char* name) {
-  auto* layer =
-      new Layer({shape[0], shape[1], shape[2], shape[3], shape[4], shape[5]},
-                weights, num_bits, name);
+  auto* layer = new Layer({shape[0], shape[1], shape[2], shape[3], shape[4],
+                           shape[5], shape[6], shape[7], shape[8]},
+                          weights, num_bits, name);
   if (layer->good()) return layer;
   delete layer;
   return nullptr;

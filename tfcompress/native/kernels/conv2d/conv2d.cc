@@ -2,6 +2,8 @@
 #include "kernels/conv2d/conv2d.h"
 
 #include "kernels/conv2d/kernel.h"
+#include "kernels/sparse_conv2d/sparse_conv2d.h"
+#include "kernels/sparse_dense/sparse_dense.h"
 
 namespace tfc {
 
@@ -51,6 +53,8 @@ std::unique_ptr<Conv2D> Conv2D::Create(const WeightsView& weights,
     return CreateFloat(weights);
   }
   if (!use_ref) {
+    if (auto sparse = CreateSparseConv2D(weights, levels)) return sparse;
+    if (auto sparse = CreateSparseDense(weights, levels)) return sparse;
     for (const Conv2DKernel* kernel : Conv2DKernels()) {
       if (kernel->available() && Accepts(kernel->packing, levels) &&
           Suits(kernel->packing, weights)) {

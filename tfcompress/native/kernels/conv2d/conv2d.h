@@ -24,6 +24,10 @@ struct WeightsView {
   int num_scales;
   const float* codebook;  // codebook_size values, or nullptr for uniform codes
   int codebook_size;
+  // Whether a weight meets many pixels, as in a convolution of maps. Without
+  // them every image of Run must be one pixel: a row of a fully-connected
+  // layer.
+  bool on_maps = true;
 };
 
 // Where the convolution reads and writes; NHWC. Padding is what TFLite computes

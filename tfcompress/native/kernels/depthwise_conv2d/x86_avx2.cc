@@ -2,7 +2,6 @@
 // that vpmaddwd multiplies both with their weights and adds them up, in s32.
 #include <immintrin.h>
 
-#include <cmath>
 #include <limits>
 
 #include "kernels/depthwise_conv2d/kernel.h"
@@ -15,27 +14,6 @@ constexpr int kLanes = kDepthwiseLanes;
 
 inline __m256i Load(const int16_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
-}
-
-inline __m128i Words8(const float* x, __m256 scale) {
-  const __m256i v =
-      _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_loadu_ps(x), scale));
-  return _mm_packs_epi32(_mm256_castsi256_si128(v),
-                         _mm256_extracti128_si256(v, 1));
-}
-
-void QuantizeWords(const float* x, size_t n, float inverse_scale, int16_t* q) {
-  const __m256 scale = _mm256_set1_ps(inverse_scale);
-  const auto store = [&](size_t i) {
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(q + i), Words8(x + i, scale));
-  };
-  size_t i = 0;
-  for (; i + 8 <= n; i += 8) store(i);
-  if (i == n) return;
-  if (n >= 8) return store(n - 8);
-  for (; i < n; ++i) {
-    q[i] = static_cast<int16_t>(std::nearbyintf(x[i] * inverse_scale));
-  }
 }
 
 // What the outputs of 8 channels have in common.
@@ -137,6 +115,6 @@ extern const DepthwiseKernel depthwise_conv2d_avx2_4x16;
 const DepthwiseKernel depthwise_conv2d_avx2_4x16 = {
     "depthwise_conv2d_avx2_4x16",
     [] { return static_cast<bool>(__builtin_cpu_supports("avx2")); },
-    &kQuantizeAvx2, QuantizeWords, Row};
+    &kQuantizeAvx2, QuantizeWordsAvx2, Row};
 
 }  // namespace tfc

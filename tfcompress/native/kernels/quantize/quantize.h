@@ -28,6 +28,10 @@ struct QuantizeKernel {
 extern const QuantizeKernel kQuantizeRef;
 #ifdef TFC_X86_64
 extern const QuantizeKernel kQuantizeAvx2;
+
+// As kQuantizeAvx2.quantize, to int16.
+void QuantizeWordsAvx2(const float* x, size_t n, float inverse_scale,
+                       int16_t* q);
 #endif
 #ifdef TFC_AARCH64
 extern const QuantizeKernel kQuantizeNeon;

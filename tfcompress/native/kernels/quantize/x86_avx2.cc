@@ -63,6 +63,13 @@ void Quantize(const float* x, size_t n, float inverse_scale, int8_t* q) {
   if (i < n) Quantize8(x + n - 8, scale, q + n - 8);
 }
 
+inline void QuantizeWords8(const float* x, __m256 scale, int16_t* q) {
+  const __m256i v = Scaled(x, scale);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(q),
+                   _mm_packs_epi32(_mm256_castsi256_si128(v),
+                                   _mm256_extracti128_si256(v, 1)));
+}
+
 // The sums of 32 codes in 8 parts, or of 8 codes in 4.
 inline __m256i Parts(const int8_t* q) {
   const __m256i v = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(q));
@@ -116,6 +123,20 @@ void RowSums(const int8_t* q, size_t stride, int rows, size_t n, int32_t factor,
 }
 
 }  // namespace
+
+void QuantizeWordsAvx2(const float* x, size_t n, float inverse_scale,
+                       int16_t* q) {
+  if (n < 8) {
+    int8_t few[8];
+    kQuantizeRef.quantize(x, n, inverse_scale, few);
+    for (size_t i = 0; i < n; ++i) q[i] = few[i];
+    return;
+  }
+  const __m256 scale = _mm256_set1_ps(inverse_scale);
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) QuantizeWords8(x + i, scale, q + i);
+  if (i < n) QuantizeWords8(x + n - 8, scale, q + n - 8);
+}
 
 const QuantizeKernel kQuantizeAvx2 = {"avx2", AbsMaxBits, Quantize, RowSums};
 
