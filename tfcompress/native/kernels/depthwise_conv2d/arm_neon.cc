@@ -2,8 +2,6 @@
 // its weights and adds them up, in s32.
 #include <arm_neon.h>
 
-#include <cmath>
-
 #include "kernels/arm_outputs.h"
 #include "kernels/depthwise_conv2d/kernel.h"
 
@@ -13,22 +11,6 @@ namespace {
 constexpr int kTile = 4;  // outputs
 constexpr int kLanes = kDepthwiseLanes;
 constexpr int kQuads = kLanes / kQuad;
-
-inline int16x8_t Words8(const float* x, float scale) {
-  const float32x4_t low = vmulq_n_f32(vld1q_f32(x), scale);
-  const float32x4_t high = vmulq_n_f32(vld1q_f32(x + 4), scale);
-  return vqmovn_high_s32(vqmovn_s32(vcvtnq_s32_f32(low)), vcvtnq_s32_f32(high));
-}
-
-void QuantizeWords(const float* x, size_t n, float inverse_scale, int16_t* q) {
-  size_t i = 0;
-  for (; i + 8 <= n; i += 8) vst1q_s16(q + i, Words8(x + i, inverse_scale));
-  if (i == n) return;
-  if (n >= 8) return vst1q_s16(q + n - 8, Words8(x + n - 8, inverse_scale));
-  for (; i < n; ++i) {
-    q[i] = static_cast<int16_t>(std::nearbyintf(x[i] * inverse_scale));
-  }
-}
 
 // Adds the products of one tap of all lanes.
 inline void Add(const int16_t* x, const int16x8_t (&w)[2],
@@ -95,6 +77,6 @@ extern const DepthwiseKernel depthwise_conv2d_neon_4x16;
 
 const DepthwiseKernel depthwise_conv2d_neon_4x16 = {
     "depthwise_conv2d_neon_4x16", [] { return true; }, &kQuantizeNeon,
-    QuantizeWords, Row};
+    QuantizeWordsNeon, Row};
 
 }  // namespace tfc

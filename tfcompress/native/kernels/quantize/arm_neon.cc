@@ -2,6 +2,8 @@
 // vector overlaps the one before it, so nothing outside of x and q is touched.
 #include <arm_neon.h>
 
+#include <cmath>
+
 #include "kernels/quantize/quantize.h"
 
 namespace tfc {
@@ -90,6 +92,17 @@ void RowSums(const int8_t* q, size_t stride, int rows, size_t n, int32_t factor,
 }
 
 }  // namespace
+
+void QuantizeWordsNeon(const float* x, size_t n, float inverse_scale,
+                       int16_t* q) {
+  size_t i = 0;
+  for (; i + 8 <= n; i += 8) vst1q_s16(q + i, Scaled(x + i, inverse_scale));
+  if (i == n) return;
+  if (n >= 8) return vst1q_s16(q + n - 8, Scaled(x + n - 8, inverse_scale));
+  for (; i < n; ++i) {
+    q[i] = static_cast<int16_t>(std::nearbyintf(x[i] * inverse_scale));
+  }
+}
 
 const QuantizeKernel kQuantizeNeon = {"neon", AbsMaxBits, Quantize, RowSums};
 

@@ -35,6 +35,10 @@ void QuantizeWordsAvx2(const float* x, size_t n, float inverse_scale,
 #endif
 #ifdef TFC_AARCH64
 extern const QuantizeKernel kQuantizeNeon;
+
+// As kQuantizeNeon.quantize, to int16.
+void QuantizeWordsNeon(const float* x, size_t n, float inverse_scale,
+                       int16_t* q);
 #endif
 
 // Scale of an image: absmax / 127. `inverse` is 0 when every code must be 0:
