@@ -32,7 +32,7 @@ TEST(Arm, ChoosesByWeightsAndCpu) {
             dotprod ? "conv2d_u4_dotprod_4x16" : "conv2d_u4_neon_2x16");
   c.num_bits = 8;
   EXPECT_EQ(Chosen(c),
-            dotprod ? "conv2d_u8_dotprod_8x8" : "conv2d_u8_neon_4x8");
+            dotprod ? "conv2d_u8_dotprod_8x8" : "conv2d_u8_neon_3x8");
   c.num_bits = 4;
   c.RandomCodebook(random, 16);
   EXPECT_EQ(Chosen(c),

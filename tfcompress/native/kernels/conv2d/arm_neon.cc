@@ -98,7 +98,7 @@ bool Always() { return true; }
 extern const Conv2DKernel conv2d_u2_neon_2x16;
 extern const Conv2DKernel conv2d_u4_neon_2x16;
 extern const Conv2DKernel conv2d_palette_neon_2x8;
-extern const Conv2DKernel conv2d_u8_neon_4x8;
+extern const Conv2DKernel conv2d_u8_neon_3x8;
 
 const Conv2DKernel conv2d_u2_neon_2x16 = {
     "conv2d_u2_neon_2x16",     Packing::kCrumb, 2, 16, Always,
@@ -109,8 +109,8 @@ const Conv2DKernel conv2d_u4_neon_2x16 = {
 const Conv2DKernel conv2d_palette_neon_2x8 = {
     "conv2d_palette_neon_2x8",  Packing::kPalette, 2, 8, Always,
     Multiply<Long<Palette, 2>>, &kQuantizeNeon,    0};
-const Conv2DKernel conv2d_u8_neon_4x8 = {
-    "conv2d_u8_neon_4x8",     Packing::kByte, 4, 8, Always,
-    Multiply<Long<Bytes, 4>>, &kQuantizeNeon, 0};
+const Conv2DKernel conv2d_u8_neon_3x8 = {
+    "conv2d_u8_neon_3x8",     Packing::kByte, 3, 8, Always,
+    Multiply<Long<Bytes, 3>>, &kQuantizeNeon, 0};
 
 }  // namespace tfc

@@ -22,30 +22,32 @@ inline int8x16_t Signed(uint8x16_t v) { return vreinterpretq_s8_u8(v); }
 // are multiplied with the first (kHalf = 0) or the last 4 activations, and
 // Join makes sums of kQuads times 4 outs from the sums of these products.
 
-// Weights of <= 2 bits.
+// Weights of <= 2 bits. Those of the first 8 outs lie below those of the last 8
+// in a nibble: low + 4 * high is multiplied as it is, and 4 * high taken off
+// its sum in the end.
 struct Crumbs {
   static constexpr int kVectors = 4;
   static constexpr int kQuads = 4;
   static constexpr int kStepBytes = 32;
-  static constexpr int kLargest = 3;  // operand
-  static constexpr int kOffset = 0;   // of the operands, less the levels
+  static constexpr int kLargest = 15;  // operand
+  static constexpr int kOffset = 0;    // of the operands, less the levels
   explicit Crumbs(const uint8_t*) {}
 
   template <int kHalf>
   void Get(const uint8_t* step, int8x16_t (&v)[kVectors]) const {
-    const uint8x16_t mask = vdupq_n_u8(3);
     for (int i = 0; i < 2; ++i) {
       const uint8x16_t four = vld1q_u8(step + 16 * i);
-      if constexpr (kHalf == 0) {
-        v[i] = Signed(vandq_u8(four, mask));
-        v[i + 2] = Signed(vandq_u8(vshrq_n_u8(four, 2), mask));
-      } else {
-        v[i] = Signed(vandq_u8(vshrq_n_u8(four, 4), mask));
-        v[i + 2] = Signed(vshrq_n_u8(four, 6));
-      }
+      const uint8x16_t two =
+          kHalf == 0 ? LowNibbles(four) : vshrq_n_u8(four, 4);
+      v[i] = Signed(two);
+      v[i + 2] = Signed(vshrq_n_u8(two, 2));
     }
   }
-  static void Join(int32x4_t (&)[kVectors]) {}
+  static void Join(int32x4_t (&sums)[kVectors]) {
+    for (int i = 0; i < 2; ++i) {
+      sums[i] = vsubq_s32(sums[i], vshlq_n_s32(sums[i + 2], 2));
+    }
+  }
 };
 
 // Weights of <= 4 bits.
