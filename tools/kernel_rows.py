@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 from bench import Run
-from kernel_models import float_conv, int4_dense, int8_dense
+from kernel_models import float_conv, float_depthwise, int4_dense, int8_dense
 
 ROOT = Path(__file__).resolve().parent.parent
 BUILD = ROOT / "build" / "kernels-bench"
@@ -41,11 +41,14 @@ class Layer:
     batch: int = 1
     zeros: int = 0
     block: tuple[int, int] = (1, 1)
+    depthwise: bool = False
+    stride: int = 1
 
     def timer(self) -> MicrosecondsOf:
         """Microseconds of CPU time per run, by the kernel that the library chooses."""
         library = _library()
-        sizes = (self.size, self.kernel, 1, self.ins, self.outs, self.batch, self.zeros, *self.block)
+        map_sizes = (self.size, self.kernel, self.stride, self.ins, self.outs, self.batch)
+        sizes = (*map_sizes, self.zeros, *self.block, self.depthwise)
         shape = (ctypes.c_int * len(sizes))(*sizes)
         layer = library.tfc_bench_layer(shape, self.weights, self.num_bits, b"")
         return lambda runs: library.tfc_bench_run(layer, runs)
@@ -115,6 +118,16 @@ def sparse_conv(weights: int, num_bits: int) -> Callable[[Run], float]:
     def measure(run: Run) -> float:
         ours = Layer(14, 1, 512, 512, weights, num_bits, zeros=90).timer()
         return _speedup(ours, _interpreter_timer(float_conv(14, 1, 512, 512)), run.quick)
+
+    return measure
+
+
+def depthwise(weights: int, num_bits: int) -> Callable[[Run], float]:
+    """3x3 over 28x28, 192 channels as in MobileNetV2, against XNNPACK in float."""
+
+    def measure(run: Run) -> float:
+        ours = Layer(28, 3, 192, 192, weights, num_bits, depthwise=True).timer()
+        return _speedup(ours, _interpreter_timer(float_depthwise(28, 3, 192, 1)), run.quick)
 
     return measure
 

@@ -62,7 +62,7 @@ TEST(BinaryConv2D, EqualsRefAtAwkwardSizes) {
 
 TEST(BinaryConv2D, EqualsRefAtRandomShapes) {
   Random random(2);
-  for (int i = 0; i < 1200; ++i) {
+  for (int i = 0; i < Shapes(1200); ++i) {
     ConvCase c = Signs(Uniform(random, 1, 70), Uniform(random, 1, 20));
     c.kernel_height = Uniform(random, 1, 4);
     c.kernel_width = Uniform(random, 1, 4);

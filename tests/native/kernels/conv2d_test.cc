@@ -68,7 +68,7 @@ TEST(Conv2DKernels, EqualRefAtAwkwardSizes) {
           c.num_bits = 4;
           c.RandomCodebook(random, 16);
         }
-        c.FullyConnected(Uniform(random, 1, 9));
+        c.FullyConnected(Uniform(random, 1, Uniform(random, 0, 1) ? 9 : 40));
         c.RandomData(random);
         ExpectAllEqual(c, ins % 2 ? Guard::kAfter : Guard::kBefore);
       }
@@ -88,7 +88,7 @@ TEST(Conv2DKernels, NoOverflowAtExtremes) {
         c.outs = ins > 256 ? 3 : 17;
         c.num_bits = bits;
         if (palette) c.RandomCodebook(random, 1 << bits);
-        c.FullyConnected(5);
+        c.FullyConnected(ins % 2 ? 5 : 21);
         c.RandomData(random);
         for (const bool low : {false, true}) {
           Extremes(&c, low, false, random);
@@ -103,23 +103,42 @@ TEST(Conv2DKernels, NoOverflowAtExtremes) {
 
 TEST(Conv2DKernels, EqualRefAtRandomShapes) {
   Random random(3);
-  for (int i = 0; i < 2500; ++i) {
-    ConvCase c;
-    c.kernel_height = Uniform(random, 1, 4);
-    c.kernel_width = Uniform(random, 1, 4);
-    c.ins = Uniform(random, 1, 20);
-    c.outs = Uniform(random, 1, 36);
-    c.num_bits = Uniform(random, 1, 8);
-    if (Uniform(random, 0, 1)) {
-      c.RandomCodebook(random, Uniform(random, 1, 1 << c.num_bits));
+  for (const Width& width : kWidths) {
+    for (int i = 0; i < Shapes(200); ++i) {
+      ConvCase c;
+      c.kernel_height = Uniform(random, 1, 4);
+      c.kernel_width = Uniform(random, 1, 4);
+      c.ins = Uniform(random, 1, 20);
+      c.outs = Uniform(random, 1, 36);
+      c.SetWidth(width, random);
+      if (!c.Spatial(Uniform(random, 1, 3), Uniform(random, 1, 9),
+                     Uniform(random, 1, 9), Uniform(random, 1, 3),
+                     Uniform(random, 1, 2), Uniform(random, 0, 1) == 0)) {
+        continue;
+      }
+      c.RandomData(random);
+      ExpectAllEqual(c, i % 2 ? Guard::kAfter : Guard::kBefore);
     }
-    if (!c.Spatial(Uniform(random, 1, 3), Uniform(random, 1, 9),
-                   Uniform(random, 1, 9), Uniform(random, 1, 3),
-                   Uniform(random, 1, 2), Uniform(random, 0, 1) == 0)) {
-      continue;
+  }
+}
+
+TEST(Conv2DKernels, EightBitsAreExactAtEveryDepth) {
+  Random random(12);
+  const int most = std::max(Shapes(0), 600);
+  for (int ins = 1; ins <= most; ++ins) {
+    for (const int code : {-127, 127}) {
+      ConvCase c;
+      c.ins = ins;
+      c.outs = 9;
+      c.num_bits = 8;
+      c.FullyConnected(ins % 2 ? 5 : 17);
+      c.RandomData(random);
+      c.symbols.assign(c.symbols.size(), static_cast<uint8_t>(128 + code));
+      for (float& v : c.x) v = 1.0f;
+      ExpectAllEqual(c, Guard::kAfter);
+      Extremes(&c, false, true, random);
+      ExpectAllEqual(c, Guard::kAfter);
     }
-    c.RandomData(random);
-    ExpectAllEqual(c, i % 2 ? Guard::kAfter : Guard::kBefore);
   }
 }
 

@@ -6,6 +6,7 @@
 
 #include <cmath>
 #include <cstdint>
+#include <cstdlib>
 #include <cstring>
 #include <random>
 #include <vector>
@@ -24,6 +25,22 @@ using Random = std::mt19937;
 inline int Uniform(Random& random, int low, int high) {
   return std::uniform_int_distribution<int>(low, high)(random);
 }
+
+// How many random shapes a test takes of each width: `usual`, or as many as the
+// target random_shapes asks for.
+inline int Shapes(int usual) {
+  const char* asked = std::getenv("TFC_SHAPES");
+  return asked != nullptr ? std::atoi(asked) : usual;
+}
+
+// The kinds of weights that kernels tell apart.
+struct Width {
+  int num_bits;
+  int codebook;  // entries, 0 for uniform codes
+};
+constexpr Width kWidths[] = {{1, 0}, {2, 0},  {3, 0},  {4, 0},
+                             {5, 0}, {8, 0},  {1, 2},  {2, 3},
+                             {3, 8}, {4, 16}, {5, 17}, {8, 256}};
 
 struct ConvCase {
   int outs = 1, kernel_height = 1, kernel_width = 1, ins = 1;
@@ -96,6 +113,16 @@ struct ConvCase {
       if (codebook[s] == 0.0f) return static_cast<int>(s);
     }
     return codebook.empty() ? 1 << (num_bits - 1) : 0;
+  }
+
+  void SetWidth(const Width& width, Random& random) {
+    num_bits = width.num_bits;
+    codebook.clear();
+    if (width.codebook == 3) {
+      codebook = {-1.0f, 0.0f, 1.0f};
+    } else if (width.codebook > 0) {
+      RandomCodebook(random, width.codebook);
+    }
   }
 
   void RandomCodebook(Random& random, int size) {

@@ -84,8 +84,8 @@ std::vector<float> PowersOfTwo(int num_bits) {
 TEST(Levels, PowersOfTwoAreExactWhileTheirRangeFits) {
   ExpectExact(PowersOfTwo(3), 12);   // -8 ... 4
   ExpectExact(PowersOfTwo(4), 192);  // -128 ... 64
-  ExpectExact({-200.0f, -3.0f, 0.0f, 1.0f, 822.0f}, 1022);
-  ExpectWithinBound(WithCodebook({-200.0f, -3.0f, 0.0f, 1.0f, 823.0f}),
+  ExpectExact({-200.0f, -3.0f, 0.0f, 1.0f, 823.0f}, 1023);
+  ExpectWithinBound(WithCodebook({-200.0f, -3.0f, 0.0f, 1.0f, 824.0f}),
                     kPaletteResolution);
   ExpectWithinBound(WithCodebook(PowersOfTwo(5)), kByteResolution);
   ExpectWithinBound(WithCodebook(PowersOfTwo(6)), kByteResolution);

@@ -74,19 +74,18 @@ TEST(SparseDenseKernels, EqualRefAtAwkwardSizes) {
 
 TEST(SparseDenseKernels, EqualRefAtRandomShapes) {
   Random random(2);
-  for (int i = 0; i < 1000; ++i) {
-    BlockCase c;
-    c.ins = Uniform(random, 1, 100);
-    c.outs = Uniform(random, 1, 100);
-    c.num_bits = Uniform(random, 1, 8);
-    if (Uniform(random, 0, 1)) {
-      c.RandomCodebook(random, Uniform(random, 1, 1 << c.num_bits));
+  for (const Width& width : kWidths) {
+    for (int i = 0; i < Shapes(80); ++i) {
+      BlockCase c;
+      c.ins = Uniform(random, 1, 100);
+      c.outs = Uniform(random, 1, 100);
+      c.SetWidth(width, random);
+      c.FullyConnected(Uniform(random, 1, 70));
+      c.RandomData(random);
+      c.SetZeroBlocks(Uniform(random, 0, 100), Uniform(random, 1, 20),
+                      Uniform(random, 1, 20), random);
+      ExpectAllEqual(c, i % 2 ? Guard::kAfter : Guard::kBefore);
     }
-    c.FullyConnected(Uniform(random, 1, 70));
-    c.RandomData(random);
-    c.SetZeroBlocks(Uniform(random, 0, 100), Uniform(random, 1, 20),
-                    Uniform(random, 1, 20), random);
-    ExpectAllEqual(c, i % 2 ? Guard::kAfter : Guard::kBefore);
   }
 }
 

@@ -9,6 +9,7 @@
 
 #include "kernels/binary_conv2d/binary_conv2d.h"
 #include "kernels/conv2d/kernel.h"
+#include "kernels/depthwise_conv2d/depthwise_conv2d.h"
 
 namespace {
 
@@ -27,9 +28,10 @@ struct Shape {
   int size, kernel, stride, ins, outs, batch;
   int zeros;  // percent
   int block_depth, block_outs;
+  int depthwise;  // 1: each channel on its own, outs == ins
 
   int out_size() const { return (size + stride - 1) / stride; }
-  int depth() const { return kernel * kernel * ins; }
+  int depth() const { return kernel * kernel * (depthwise ? 1 : ins); }
 
   tfc::ConvGeometry geometry() const {
     const int out = out_size();
@@ -100,7 +102,7 @@ struct Layer {
     const tfc::WeightsView view = {shape.outs,
                                    shape.kernel,
                                    shape.kernel,
-                                   shape.ins,
+                                   shape.depthwise ? 1 : shape.ins,
                                    num_bits,
                                    codes.data(),
                                    scale.data(),
@@ -112,6 +114,8 @@ struct Layer {
       conv = tfc::CreateBinaryConv2D({shape.outs, shape.kernel, shape.kernel,
                                       shape.ins, codes.data(), scale.data(),
                                       shape.outs});
+    } else if (shape.depthwise) {
+      conv = tfc::CreateDepthwiseConv2D(view, 1, tfc::Arithmetic::kInt8);
     } else {
       Create(view, kernel);
     }
@@ -160,7 +164,7 @@ struct Layer {
 TFC_BENCH_EXPORT void* tfc_bench_layer(const int* shape, int weights,
                                        int num_bits, const char* name) {
   auto* layer = new Layer({shape[0], shape[1], shape[2], shape[3], shape[4],
-                           shape[5], shape[6], shape[7], shape[8]},
+                           shape[5], shape[6], shape[7], shape[8], shape[9]},
                           weights, num_bits, name);
   if (layer->good()) return layer;
   delete layer;

@@ -10,6 +10,7 @@
 
 #include "kernels/conv2d/conv2d.h"
 #include "kernels/conv2d/levels.h"
+#include "kernels/conv2d/static_conv2d.h"
 #include "kernels/quantize/quantize.h"
 
 namespace tfc {
@@ -35,6 +36,8 @@ struct Product {
   const float* bias;  // out_channels, or nullptr
   Activation activation;
   float* y;  // rows x out_channels
+  // Only for kernels that know it: y receives, as int32, the sums alone.
+  bool sums_only = false;
 };
 
 // Which weights a kernel takes and how they are stored; see pack.cc.
@@ -57,7 +60,10 @@ struct Conv2DKernel {
   bool (*available)();
   void (*multiply)(const Product& product);
   const QuantizeKernel* quantize;
-  int scratch;  // bytes of Product::scratch for each depth
+  int scratch;          // bytes of Product::scratch for each depth
+  int row_scratch = 0;  // and for each depth of each row
+  // For StaticConv2D; nullptr where `multiply` does not know sums_only.
+  const RequantizeKernel* requantize = nullptr;
 };
 
 bool Accepts(Packing packing, const Levels& levels);
@@ -90,6 +96,11 @@ std::unique_ptr<Conv2D> CreatePacked(const Conv2DKernel& kernel,
                                      const Levels& levels);
 std::unique_ptr<Conv2D> CreateRef(const WeightsView& weights,
                                   const Levels& levels);
+std::unique_ptr<StaticConv2D> CreateStaticPacked(const Conv2DKernel& kernel,
+                                                 const WeightsView& weights,
+                                                 const WholeLevels& levels);
+std::unique_ptr<StaticConv2D> CreateStaticRef(const WeightsView& weights,
+                                              const WholeLevels& levels);
 std::unique_ptr<Conv2D> CreateFloat(const WeightsView& weights);
 
 }  // namespace tfc

@@ -63,7 +63,7 @@ double ChooseCodebook(const WeightsView& weights, Levels* levels) {
       weights.codebook_size <= 16 ? kPaletteResolution : kByteResolution;
   const int resolution = static_cast<int>(std::min(wanted, fits));
   if (resolution <= kMaxGridLevel) return 0.0;
-  if (range <= resolution && OnIntegers(weights)) {
+  if (range <= resolution + 1 && OnIntegers(weights)) {
     RoundCodebook(weights, low, 1.0, levels);
     return 1.0;
   }
@@ -102,6 +102,21 @@ bool MakeLevels(const WeightsView& weights, Levels* levels) {
   }
   return Depth(weights) * 127 * std::max(largest, 1) <=
          std::numeric_limits<int32_t>::max();
+}
+
+bool MakeWholeLevels(const WeightsView& weights, WholeLevels* levels) {
+  const float one = 1.0f;
+  WeightsView codes = weights;
+  codes.scale = &one;
+  codes.num_scales = 1;
+  if (!MakeLevels(codes, levels)) return false;
+  levels->step = static_cast<int>(levels->scale[0]);
+  for (int s = 0; s < weights.codebook_size; ++s) {
+    const int code = levels->step * (levels->level[s] - levels->zero);
+    if (static_cast<float>(code) != weights.codebook[s]) return false;
+    if (code < -128 || code > 127) return false;
+  }
+  return true;
 }
 
 }  // namespace tfc

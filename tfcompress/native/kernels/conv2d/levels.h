@@ -13,9 +13,9 @@ namespace tfc {
 //
 // Exact for uniform codes, for a codebook whose entries lie on a grid of at
 // most 16 points (binary, ternary, ...), and for one of integers that are at
-// most `resolution` apart (powers of two of 4 bits). Any other codebook is
-// rounded to the nearest of `resolution + 1` points; 0 is always one of them,
-// so that zeros stay zeros. The error of a weight is at most
+// most `resolution` + 1 apart (powers of two of 4 bits, any int8). Any other
+// codebook is rounded to the nearest of `resolution + 1` points; 0 is always
+// one of them, so that zeros stay zeros. The error of a weight is at most
 //
 //     scale[o] * (max(codebook, 0) - min(codebook, 0)) / (2 * resolution),
 //
@@ -37,6 +37,16 @@ int64_t Depth(const WeightsView& weights);
 
 // Returns false when a sum could leave int32: depth * 127 * |level - zero|.
 bool MakeLevels(const WeightsView& weights, Levels* levels);
+
+// Codes of an int8 tensor: code[o][k] = step * (level[symbol[o][k]] - zero),
+// exactly; Levels::scale is not used.
+struct WholeLevels : Levels {
+  int step = 1;
+};
+
+// Returns false also for a codebook with entries that are not whole or leave
+// int8.
+bool MakeWholeLevels(const WeightsView& weights, WholeLevels* levels);
 
 }  // namespace tfc
 

@@ -103,7 +103,10 @@ class PackedConv2D : public Conv2D {
   }
   const char* KernelName() const override { return kernel_.name; }
 
- private:
+ protected:
+  const Conv2DKernel& kernel() const { return kernel_; }
+  int out_channels() const { return shape_.out_channels; }
+
   Layout MakeLayout(const ConvGeometry& g) const {
     Layout l;
     const size_t ins = shape_.in_channels;
@@ -134,8 +137,11 @@ class PackedConv2D : public Conv2D {
       l.image_rows = 1;
     }
     l.out_pixels = g.out_height * g.out_width;
+    // Where rows have a copy in the scratch, the weights do something once for
+    // all rows: more of them.
+    const size_t bytes = kernel_.row_scratch == 0 ? kRowBytes : 2 * kRowBytes;
     const int fitting =
-        static_cast<int>(std::min<size_t>(kMaxRows, kRowBytes / padded_depth_));
+        static_cast<int>(std::min<size_t>(kMaxRows, bytes / padded_depth_));
     l.rows = std::max(fitting / kernel_.rows, 2) * kernel_.rows;
     l.images =
         std::min(g.batch, std::max(1, l.rows / std::max(l.out_pixels, 1)));
@@ -146,36 +152,13 @@ class PackedConv2D : public Conv2D {
     l.row_scales = Align(l.shifts + l.rows * sizeof(int32_t));
     l.image_scales = Align(l.row_scales + l.rows * sizeof(float));
     l.scratch = Align(l.image_scales + l.images * sizeof(float));
-    l.size = Align(l.scratch + kernel_.scratch * padded_depth_);
+    const size_t scratch = kernel_.scratch + kernel_.row_scratch * l.rows;
+    l.size = Align(l.scratch + scratch * padded_depth_);
     return l;
   }
 
-  // Pixels along one axis of the image with its border, so that every tap of
-  // every output reads inside of it.
-  static size_t PaddedSize(int pad, int in, int out, int stride, int kernel,
-                           int dilation) {
-    return std::max<size_t>(
-        pad + in, size_t{1} * (out - 1) * stride + (kernel - 1) * dilation + 1);
-  }
-
-  float QuantizeImage(const Layout& l, const float* x, size_t size,
-                      int8_t* q) const {
-    const auto& quantize = *kernel_.quantize;
-    const ImageScale scale = ScaleOf(quantize.abs_max_bits(x, size));
-    const bool covered = l.image_rows * l.image_columns == l.image_bytes;
-    if (scale.inverse == 0.0f || !covered) std::memset(q, 0, l.image_bytes);
-    if (scale.inverse != 0.0f) {
-      q += l.origin;
-      for (size_t row = 0; row < l.image_rows; ++row) {
-        quantize.quantize(x, l.image_columns, scale.inverse, q);
-        x += l.image_columns;
-        q += l.row_stride;
-      }
-    }
-    return scale.scale;
-  }
-
-  // The product of output pixels [first, first + rows) of the images in `base`.
+  // The product of output pixels [first, first + rows) of the images in `base`,
+  // without bias, activation and y.
   Product Rows(const ConvGeometry& g, const Layout& l, int first, int rows,
                int8_t* base) const {
     Product p;
@@ -208,6 +191,32 @@ class PackedConv2D : public Conv2D {
     p.scales = scales_.data();
     p.out_channels = shape_.out_channels;
     return p;
+  }
+
+ private:
+  // Pixels along one axis of the image with its border, so that every tap of
+  // every output reads inside of it.
+  static size_t PaddedSize(int pad, int in, int out, int stride, int kernel,
+                           int dilation) {
+    return std::max<size_t>(
+        pad + in, size_t{1} * (out - 1) * stride + (kernel - 1) * dilation + 1);
+  }
+
+  float QuantizeImage(const Layout& l, const float* x, size_t size,
+                      int8_t* q) const {
+    const auto& quantize = *kernel_.quantize;
+    const ImageScale scale = ScaleOf(quantize.abs_max_bits(x, size));
+    const bool covered = l.image_rows * l.image_columns == l.image_bytes;
+    if (scale.inverse == 0.0f || !covered) std::memset(q, 0, l.image_bytes);
+    if (scale.inverse != 0.0f) {
+      q += l.origin;
+      for (size_t row = 0; row < l.image_rows; ++row) {
+        quantize.quantize(x, l.image_columns, scale.inverse, q);
+        x += l.image_columns;
+        q += l.row_stride;
+      }
+    }
+    return scale.scale;
   }
 
   // Calls Gather with the number of bytes that CopyBytes moves for one segment
@@ -280,12 +289,122 @@ class PackedConv2D : public Conv2D {
   std::vector<uint8_t> tables_;
 };
 
+// The same with int8 images, whose border is the input's zero point, and with
+// requantized sums.
+class StaticPackedConv2D : private PackedConv2D, public StaticConv2D {
+ public:
+  StaticPackedConv2D(const Conv2DKernel& kernel, const WeightsView& weights,
+                     const WholeLevels& levels)
+      : PackedConv2D(kernel, weights, levels),
+        requantize_(*kernel.requantize),
+        step_(levels.step),
+        weight_sums_(weights.out_channels) {
+    const int64_t depth = Depth(weights);
+    const uint8_t* symbol = weights.symbols;
+    for (int32_t& sum : weight_sums_) {
+      for (int64_t k = 0; k < depth; ++k) {
+        sum += levels.step * (levels.level[*symbol++] - levels.zero);
+      }
+    }
+  }
+
+  size_t WorkspaceBytes(const ConvGeometry& g) const override {
+    return MakeStaticLayout(g).size;
+  }
+
+  void RunStatic(const ConvGeometry& g, const int8_t* x, const int32_t* bias,
+                 const Requantization& to, int8_t* y,
+                 void* workspace) const override {
+    const StaticLayout l = MakeStaticLayout(g);
+    int8_t* base = static_cast<int8_t*>(workspace);
+    auto* offsets = reinterpret_cast<int32_t*>(base + l.offsets);
+    auto* sums = reinterpret_cast<float*>(base + l.sums);
+    std::fill_n(reinterpret_cast<float*>(base + l.all.image_scales),
+                l.all.images, 1.0f);
+    const int outs = out_channels();
+    for (int o = 0; o < outs; ++o) {
+      // Unsigned, because TFLite's sums wrap around.
+      offsets[o] = static_cast<int32_t>(
+          static_cast<uint32_t>(bias != nullptr ? bias[o] : 0) -
+          static_cast<uint32_t>(to.input_zero_point) *
+              static_cast<uint32_t>(weight_sums_[o]));
+    }
+    for (int n = 0; n < g.batch; n += l.all.images) {
+      const int images = std::min(l.all.images, g.batch - n);
+      for (int i = 0; i < images; ++i) {
+        x = CopyImage(l.all, x, to.input_zero_point,
+                      base + i * l.all.image_bytes);
+      }
+      const int total = images * l.all.out_pixels;
+      for (int first = 0; first < total; first += l.all.rows) {
+        Product product =
+            Rows(g, l.all, first, std::min(l.all.rows, total - first), base);
+        product.bias = nullptr;
+        product.activation = Activation::kNone;
+        product.y = sums;
+        product.sums_only = true;
+        kernel().multiply(product);
+        for (int r = 0; r < product.rows; ++r, y += outs) {
+          requantize_.row(
+              reinterpret_cast<const int32_t*>(sums) + size_t{1} * r * outs,
+              step_, offsets, to, outs, y);
+        }
+      }
+    }
+  }
+
+  size_t WeightBytes() const override { return PackedConv2D::WeightBytes(); }
+  const char* KernelName() const override { return PackedConv2D::KernelName(); }
+
+ private:
+  struct StaticLayout {
+    Layout all;
+    size_t sums, offsets, size;
+  };
+
+  StaticLayout MakeStaticLayout(const ConvGeometry& g) const {
+    StaticLayout l;
+    l.all = MakeLayout(g);
+    l.sums = Align(l.all.size);
+    l.offsets = Align(l.sums + size_t{1} * l.all.rows * out_channels() *
+                                   sizeof(int32_t));
+    l.size = Align(l.offsets + out_channels() * sizeof(int32_t));
+    return l;
+  }
+
+  // Returns the end of the image that it copied. What pads a pixel's depth is
+  // 0, what pads the image is the zero point.
+  const int8_t* CopyImage(const Layout& l, const int8_t* x, int zero_point,
+                          int8_t* to) const {
+    if (l.image_rows * l.image_columns != l.image_bytes) {
+      std::memset(to, l.direct ? 0 : zero_point, l.image_bytes);
+    }
+    to += l.origin;
+    for (size_t row = 0; row < l.image_rows; ++row) {
+      std::memcpy(to, x, l.image_columns);
+      x += l.image_columns;
+      to += l.row_stride;
+    }
+    return x;
+  }
+
+  const RequantizeKernel& requantize_;
+  int step_;
+  std::vector<int32_t> weight_sums_;  // of the codes
+};
+
 }  // namespace
 
 std::unique_ptr<Conv2D> CreatePacked(const Conv2DKernel& kernel,
                                      const WeightsView& weights,
                                      const Levels& levels) {
   return std::make_unique<PackedConv2D>(kernel, weights, levels);
+}
+
+std::unique_ptr<StaticConv2D> CreateStaticPacked(const Conv2DKernel& kernel,
+                                                 const WeightsView& weights,
+                                                 const WholeLevels& levels) {
+  return std::make_unique<StaticPackedConv2D>(kernel, weights, levels);
 }
 
 }  // namespace tfc

@@ -189,6 +189,7 @@ struct Block {
       a += W::kSafeSteps * kDepthStep;
     }
     float* y = p.y + size_t{1} * row * p.out_channels + column;
+#pragma GCC unroll 2
     for (int v = 0; v < W::kVectors; ++v) {
       if (column + 8 * v < p.out_channels) {
         Store(p, row, columns[v], range, y + 8 * v, sums[v]);
@@ -230,6 +231,18 @@ void Multiply(const Product& p) {
   }
 }
 
+// Rows from which on expanding the weights pays.
+constexpr int kManyRows = 16;
+
+template <Packing kPacking, class W>
+void MultiplyWide(const Product& p) {
+  if (p.rows >= kManyRows) {
+    MultiplyManyRows(p, kPacking);
+  } else {
+    Multiply<W>(p);
+  }
+}
+
 }  // namespace
 
 extern const Conv2DKernel conv2d_u2_avx2_4x16;
@@ -239,15 +252,29 @@ extern const Conv2DKernel conv2d_u8_avx2_4x8;
 
 const Conv2DKernel conv2d_u2_avx2_4x16 = {
     "conv2d_u2_avx2_4x16", Packing::kCrumb, kRows, 16, HasAvx2,
-    Multiply<Crumbs>,      &kQuantizeAvx2,  0};
+    Multiply<Crumbs>,      &kQuantizeAvx2,  0,     0,  &kRequantizeAvx2};
 const Conv2DKernel conv2d_u4_avx2_4x16 = {
     "conv2d_u4_avx2_4x16", Packing::kNibble, kRows, 16, HasAvx2,
-    Multiply<Nibbles>,     &kQuantizeAvx2,   0};
+    Multiply<Nibbles>,     &kQuantizeAvx2,   0,     0,  &kRequantizeAvx2};
 const Conv2DKernel conv2d_palette_avx2_4x8 = {
-    "conv2d_palette_avx2_4x8", Packing::kPalette, kRows, 8, HasAvx2,
-    Multiply<Palette>,         &kQuantizeAvx2,    0};
-const Conv2DKernel conv2d_u8_avx2_4x8 = {
-    "conv2d_u8_avx2_4x8", Packing::kByte, kRows, 8, HasAvx2,
-    Multiply<Bytes>,      &kQuantizeAvx2, 0};
+    "conv2d_palette_avx2_4x8",
+    Packing::kPalette,
+    kRows,
+    8,
+    HasAvx2,
+    MultiplyWide<Packing::kPalette, Palette>,
+    &kQuantizeAvx2,
+    32,
+    2,
+    &kRequantizeAvx2};
+const Conv2DKernel conv2d_u8_avx2_4x8 = {"conv2d_u8_avx2_4x8",
+                                         Packing::kByte,
+                                         kRows,
+                                         8,
+                                         HasAvx2,
+                                         MultiplyWide<Packing::kByte, Bytes>,
+                                         &kQuantizeAvx2,
+                                         32,
+                                         2};
 
 }  // namespace tfc

@@ -10,6 +10,11 @@
 #include "kernels/conv2d/kernel.h"
 
 namespace tfc {
+
+// For weights of kByte or kPalette; Product::scratch has 32 bytes for each
+// depth, and 2 more for each depth of each row.
+void MultiplyManyRows(const Product& product, Packing packing);
+
 namespace {
 
 inline __m256i Load(const uint8_t* p) {
@@ -33,8 +38,7 @@ inline __m256i Broadcast4(const int8_t* a) {
 // Sums in place, now: GCC 12 otherwise keeps all products of an unrolled loop
 // for one sum at its end, and spills every register (159 instead of 250 GOPS).
 inline void AddWords(__m256i* sum, __m256i v) {
-  *sum = _mm256_add_epi16(*sum, v);
-  asm("" : "+x"(*sum));
+  asm("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(v));
 }
 
 // Asks for `bytes` of weights that are needed in some 100 ns. A row through
@@ -79,20 +83,33 @@ struct Range {
 template <int kTile>
 inline void Store(const Product& p, int row, const Columns& columns,
                   const Range& range, float* y, const __m256i (&sums)[kTile]) {
-#pragma GCC unroll 4
-  for (int r = 0; r < kTile; ++r, y += p.out_channels) {
-    const __m256i sum =
-        _mm256_sub_epi32(sums[r], _mm256_set1_epi32(p.shifts[row + r]));
-    const __m256 row_scale = _mm256_set1_ps(p.row_scales[row + r]);
-    __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum),
-                             _mm256_mul_ps(columns.scale, row_scale));
-    v = _mm256_add_ps(v, columns.bias);
+  // Locals, because a store to y could change any field.
+  const int32_t* shifts = p.shifts + row;
+  const float* row_scales = p.row_scales + row;
+  const size_t stride = p.out_channels;
+  const __m256 scale = columns.scale, bias = columns.bias;
+  const __m256 low = range.low, high = range.high;
+  __m256 v[kTile];
+#pragma GCC unroll 8
+  for (int r = 0; r < kTile; ++r) {
+    const __m256i sum = _mm256_sub_epi32(sums[r], _mm256_set1_epi32(shifts[r]));
+    if (p.sums_only) {
+      v[r] = _mm256_castsi256_ps(sum);
+      continue;
+    }
+    v[r] = _mm256_mul_ps(_mm256_cvtepi32_ps(sum),
+                         _mm256_mul_ps(scale, _mm256_set1_ps(row_scales[r])));
     // The second operand is the result where one of them is a NaN.
-    v = _mm256_min_ps(range.high, _mm256_max_ps(range.low, v));
-    if (columns.whole) {
-      _mm256_storeu_ps(y, v);
-    } else {
-      _mm256_maskstore_ps(y, columns.mask, v);
+    v[r] = _mm256_max_ps(low, _mm256_add_ps(v[r], bias));
+    v[r] = _mm256_min_ps(high, v[r]);
+  }
+  if (columns.whole) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kTile; ++r) _mm256_storeu_ps(y + r * stride, v[r]);
+  } else {
+#pragma GCC unroll 8
+    for (int r = 0; r < kTile; ++r) {
+      _mm256_maskstore_ps(y + r * stride, columns.mask, v[r]);
     }
   }
 }

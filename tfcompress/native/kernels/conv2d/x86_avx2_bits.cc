@@ -177,8 +177,15 @@ void Multiply(const Product& p) {
 
 extern const Conv2DKernel conv2d_u1_avx2_4x32;
 
-const Conv2DKernel conv2d_u1_avx2_4x32 = {
-    "conv2d_u1_avx2_4x32", Packing::kBit,        kRows, 32, HasAvx2, Multiply,
-    &kQuantizeAvx2,        kScratchBytes * kRows};
+const Conv2DKernel conv2d_u1_avx2_4x32 = {"conv2d_u1_avx2_4x32",
+                                          Packing::kBit,
+                                          kRows,
+                                          32,
+                                          HasAvx2,
+                                          Multiply,
+                                          &kQuantizeAvx2,
+                                          kScratchBytes * kRows,
+                                          0,
+                                          &kRequantizeAvx2};
 
 }  // namespace tfc

@@ -54,37 +54,24 @@ class PackedDepthwise : public Conv2D {
            Activation activation, float* y, void* workspace) const override {
     const Layout l = MakeLayout(g);
     auto* rows = static_cast<int16_t*>(workspace);
-    auto* taps = reinterpret_cast<const int16_t**>(rows + l.taps);
     const size_t image = size_t{1} * g.in_height * g.in_width * ins_;
-    DepthwiseRow row = {taps,
-                        pairs_,
-                        g.stride_width * lanes_,
-                        g.out_width,
-                        weights_.data(),
-                        scales_.data(),
-                        0.0f,
-                        shape_.out_channels,
-                        bias,
-                        activation,
-                        y};
+    DepthwiseRow row = MakeRow(g, l, rows);
+    row.bias = bias;
+    row.activation = activation;
+    row.y = y;
     for (int n = 0; n < g.batch; ++n, x += image) {
       const ImageScale scale =
           ScaleOf(kernel_.quantize->abs_max_bits(x, image));
       row.image_scale = scale.scale;
-      std::memset(rows, 0, l.rows * l.row * sizeof(int16_t));
-      int ready = 0;  // rows of the image before this one are quantized
-      for (int oy = 0; oy < g.out_height; ++oy) {
-        const int top = oy * g.stride_height - g.pad_top;
-        const int end = std::min(top + l.reach, g.in_height);
-        for (ready = std::max(ready, top); ready < end; ++ready) {
-          if (scale.inverse == 0.0f) continue;
-          QuantizeRow(g, x + size_t{1} * ready * g.in_width * ins_,
-                      scale.inverse, rows + Slot(l, ready) + l.origin);
-        }
-        SetTaps(g, l, top, rows, taps);
+      const auto quantize = [&](size_t pixel, size_t pixels, int16_t* q) {
+        if (scale.inverse == 0.0f) return;
+        kernel_.quantize_words(x + pixel * ins_, pixels * ins_, scale.inverse,
+                               q);
+      };
+      ForEachRow(g, l, rows, quantize, [&] {
         kernel_.row(row);
         row.y += size_t{1} * g.out_width * shape_.out_channels;
-      }
+      });
     }
   }
 
@@ -93,7 +80,7 @@ class PackedDepthwise : public Conv2D {
   }
   const char* KernelName() const override { return kernel_.name; }
 
- private:
+ protected:
   // Where rows of codes lie in the workspace, in int16.
   struct Layout {
     int reach;      // rows of the image that one row of outputs reads across
@@ -121,18 +108,58 @@ class PackedDepthwise : public Conv2D {
     return l;
   }
 
+  // One row of outputs, but for what comes after the sums.
+  DepthwiseRow MakeRow(const ConvGeometry& g, const Layout& l,
+                       int16_t* rows) const {
+    DepthwiseRow row{};
+    row.taps = reinterpret_cast<const int16_t**>(rows + l.taps);
+    row.pairs = pairs_;
+    row.step = g.stride_width * lanes_;
+    row.outputs = g.out_width;
+    row.weights = weights_.data();
+    row.scales = scales_.data();
+    row.channels = shape_.out_channels;
+    return row;
+  }
+
+  // Calls `use()` for each row of outputs of an image, whose taps are then set.
+  // Before, `quantize(pixel, pixels, codes)` for what it reads first.
+  template <class Quantize, class Use>
+  void ForEachRow(const ConvGeometry& g, const Layout& l, int16_t* rows,
+                  Quantize quantize, Use use) const {
+    auto* taps = reinterpret_cast<const int16_t**>(rows + l.taps);
+    std::memset(rows, 0, l.rows * l.row * sizeof(int16_t));
+    int ready = 0;  // rows of the image before this one have their codes
+    for (int oy = 0; oy < g.out_height; ++oy) {
+      const int top = oy * g.stride_height - g.pad_top;
+      const int end = std::min(top + l.reach, g.in_height);
+      for (ready = std::max(ready, top); ready < end; ++ready) {
+        QuantizeRow(g, size_t{1} * ready * g.in_width, quantize,
+                    rows + Slot(l, ready) + l.origin);
+      }
+      SetTaps(g, l, top, rows, taps);
+      use();
+    }
+  }
+
+  const DepthwiseKernel& kernel() const { return kernel_; }
+  const WeightsView& shape() const { return shape_; }
+  size_t in_channels() const { return ins_; }
+
+ private:
   static size_t Slot(const Layout& l, int iy) {
     return static_cast<size_t>(iy % l.reach) * l.row;
   }
 
-  void QuantizeRow(const ConvGeometry& g, const float* x, float inverse,
+  template <class Quantize>
+  void QuantizeRow(const ConvGeometry& g, size_t pixel, Quantize quantize,
                    int16_t* q) const {
     if (multiplier_ == 1 && ins_ == lanes_) {
-      kernel_.quantize_words(x, g.in_width * ins_, inverse, q);
+      quantize(pixel, static_cast<size_t>(g.in_width), q);
       return;
     }
-    for (int i = 0; i < g.in_width; ++i, x += ins_, q += lanes_) {
-      kernel_.quantize_words(x, ins_, inverse, q);
+    for (int i = 0; i < g.in_width; ++i, q += lanes_) {
+      quantize(pixel + i, size_t{1}, q);
       // From the last one, so that no code is overwritten before it is read.
       for (int o = multiplier_ == 1 ? 0 : shape_.out_channels; o-- > 0;) {
         q[o] = q[o / multiplier_];
@@ -162,6 +189,62 @@ class PackedDepthwise : public Conv2D {
   int pairs_;
   std::vector<float> scales_;
   std::vector<int16_t> weights_;
+};
+
+// The same with int8 images, less their zero point, and with requantized sums.
+class StaticPackedDepthwise : private PackedDepthwise, public StaticConv2D {
+ public:
+  StaticPackedDepthwise(const DepthwiseKernel& kernel,
+                        const WeightsView& weights, int multiplier,
+                        const WholeLevels& levels)
+      : PackedDepthwise(kernel, weights, multiplier, levels),
+        step_(levels.step),
+        no_bias_(weights.out_channels) {}
+
+  size_t WorkspaceBytes(const ConvGeometry& g) const override {
+    return MakeLayout(g).size +
+           size_t{1} * g.out_width * shape().out_channels * sizeof(int32_t);
+  }
+
+  void RunStatic(const ConvGeometry& g, const int8_t* x, const int32_t* bias,
+                 const Requantization& to, int8_t* y,
+                 void* workspace) const override {
+    const Layout l = MakeLayout(g);
+    auto* rows = static_cast<int16_t*>(workspace);
+    void* sums = static_cast<char*>(workspace) + l.size;
+    const int outs = shape().out_channels;
+    DepthwiseRow row = MakeRow(g, l, rows);
+    row.activation = Activation::kNone;
+    row.y = static_cast<float*>(sums);
+    row.sums_only = true;
+    const size_t image = size_t{1} * g.in_height * g.in_width * in_channels();
+    for (int n = 0; n < g.batch; ++n, x += image) {
+      const auto widen = [&](size_t pixel, size_t pixels, int16_t* q) {
+        const int8_t* from = x + pixel * in_channels();
+        for (size_t i = 0; i < pixels * in_channels(); ++i) {
+          q[i] = static_cast<int16_t>(from[i] - to.input_zero_point);
+        }
+      };
+      ForEachRow(g, l, rows, widen, [&] {
+        kernel().row(row);
+        const auto* sum = static_cast<const int32_t*>(sums);
+        for (int p = 0; p < g.out_width; ++p, sum += outs, y += outs) {
+          kernel().requantize->row(sum, step_,
+                                   bias != nullptr ? bias : no_bias_.data(), to,
+                                   outs, y);
+        }
+      });
+    }
+  }
+
+  size_t WeightBytes() const override { return PackedDepthwise::WeightBytes(); }
+  const char* KernelName() const override {
+    return PackedDepthwise::KernelName();
+  }
+
+ private:
+  int step_;
+  std::vector<int32_t> no_bias_;
 };
 
 }  // namespace
@@ -198,6 +281,25 @@ std::unique_ptr<Conv2D> CreateDepthwiseConv2D(const WeightsView& weights,
     }
   }
   return CreateDepthwiseRef(weights, multiplier, levels);
+}
+
+std::unique_ptr<StaticConv2D> CreateStaticPackedDepthwise(
+    const DepthwiseKernel& kernel, const WeightsView& weights, int multiplier,
+    const WholeLevels& levels) {
+  return std::make_unique<StaticPackedDepthwise>(kernel, weights, multiplier,
+                                                 levels);
+}
+
+std::unique_ptr<StaticConv2D> CreateStaticDepthwiseConv2D(
+    const WeightsView& weights, int multiplier, bool use_ref) {
+  WholeLevels levels;
+  if (!MakeWholeLevels(weights, &levels)) return nullptr;
+  for (const DepthwiseKernel* kernel : DepthwiseKernels()) {
+    if (!use_ref && kernel->requantize != nullptr && kernel->available()) {
+      return CreateStaticPackedDepthwise(*kernel, weights, multiplier, levels);
+    }
+  }
+  return CreateStaticDepthwiseRef(weights, multiplier, levels);
 }
 
 }  // namespace tfc

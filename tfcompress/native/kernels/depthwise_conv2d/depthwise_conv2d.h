@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "kernels/conv2d/conv2d.h"
+#include "kernels/conv2d/static_conv2d.h"
 
 namespace tfc {
 
@@ -16,6 +17,10 @@ std::unique_ptr<Conv2D> CreateDepthwiseConv2D(const WeightsView& weights,
                                               int multiplier,
                                               Arithmetic arithmetic,
                                               bool use_ref = false);
+
+// As StaticConv2D::Create, with the same weights.
+std::unique_ptr<StaticConv2D> CreateStaticDepthwiseConv2D(
+    const WeightsView& weights, int multiplier, bool use_ref = false);
 
 }  // namespace tfc
 

@@ -34,6 +34,8 @@ struct DepthwiseRow {
   const float* bias;  // channels, or nullptr
   Activation activation;
   float* y;  // outputs x channels
+  // Only for kernels that know it: y receives, as int32, the sums alone.
+  bool sums_only = false;
 };
 
 struct DepthwiseKernel {
@@ -47,6 +49,9 @@ struct DepthwiseKernel {
                          int16_t* q);
 
   void (*row)(const DepthwiseRow& row);
+
+  // For StaticConv2D; nullptr where `row` does not know sums_only.
+  const RequantizeKernel* requantize = nullptr;
 };
 
 // All kernels of this build, best first (kernels.inc).
@@ -59,6 +64,11 @@ std::unique_ptr<Conv2D> CreatePackedDepthwise(const DepthwiseKernel& kernel,
 std::unique_ptr<Conv2D> CreateDepthwiseRef(const WeightsView& weights,
                                            int multiplier,
                                            const Levels& levels);
+std::unique_ptr<StaticConv2D> CreateStaticPackedDepthwise(
+    const DepthwiseKernel& kernel, const WeightsView& weights, int multiplier,
+    const WholeLevels& levels);
+std::unique_ptr<StaticConv2D> CreateStaticDepthwiseRef(
+    const WeightsView& weights, int multiplier, const WholeLevels& levels);
 std::unique_ptr<Conv2D> CreateDepthwiseFloat(const WeightsView& weights,
                                              int multiplier);
 

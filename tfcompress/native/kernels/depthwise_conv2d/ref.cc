@@ -86,6 +86,60 @@ class RefDepthwise : public Conv2D {
   std::vector<uint8_t> symbols_;
 };
 
+class RefStaticDepthwise : public StaticConv2D {
+ public:
+  RefStaticDepthwise(const WeightsView& weights, int multiplier,
+                     const WholeLevels& levels)
+      : shape_(weights),
+        multiplier_(multiplier),
+        ins_(weights.out_channels / multiplier),
+        levels_(levels),
+        symbols_(weights.symbols,
+                 weights.symbols + weights.out_channels * Depth(weights)) {}
+
+  size_t WorkspaceBytes(const ConvGeometry&) const override {
+    return shape_.out_channels * sizeof(int32_t);
+  }
+
+  void RunStatic(const ConvGeometry& g, const int8_t* x, const int32_t* bias,
+                 const Requantization& to, int8_t* y,
+                 void* workspace) const override {
+    auto* sums = static_cast<int32_t*>(workspace);
+    const int outs = shape_.out_channels;
+    const std::vector<int32_t> no_offsets(outs);
+    const size_t image = size_t{1} * g.in_height * g.in_width * ins_;
+    for (int n = 0; n < g.batch; ++n, x += image) {
+      for (int oy = 0; oy < g.out_height; ++oy) {
+        for (int ox = 0; ox < g.out_width; ++ox, y += outs) {
+          for (int o = 0; o < outs; ++o) {
+            auto sum = static_cast<uint32_t>(bias != nullptr ? bias[o] : 0);
+            ForEachTap(shape_, g, oy, ox, [&](size_t tap, size_t pixel) {
+              const int level = levels_.level[symbols_[tap * outs + o]];
+              const int code = levels_.step * (level - levels_.zero);
+              const int in = x[pixel * ins_ + o / multiplier_];
+              sum += static_cast<uint32_t>(code * (in - to.input_zero_point));
+            });
+            sums[o] = static_cast<int32_t>(sum);
+          }
+          kRequantizeRef.row(sums, 1, no_offsets.data(), to, outs, y);
+        }
+      }
+    }
+  }
+
+  size_t WeightBytes() const override { return symbols_.size(); }
+  const char* KernelName() const override {
+    return "static_depthwise_conv2d_ref";
+  }
+
+ private:
+  WeightsView shape_;  // its pointers are dead after the constructor
+  int multiplier_;
+  size_t ins_;
+  WholeLevels levels_;
+  std::vector<uint8_t> symbols_;
+};
+
 class FloatDepthwise : public Conv2D {
  public:
   FloatDepthwise(const WeightsView& weights, int multiplier)
@@ -147,6 +201,11 @@ std::unique_ptr<Conv2D> CreateDepthwiseRef(const WeightsView& weights,
                                            int multiplier,
                                            const Levels& levels) {
   return std::make_unique<RefDepthwise>(weights, multiplier, levels);
+}
+
+std::unique_ptr<StaticConv2D> CreateStaticDepthwiseRef(
+    const WeightsView& weights, int multiplier, const WholeLevels& levels) {
+  return std::make_unique<RefStaticDepthwise>(weights, multiplier, levels);
 }
 
 std::unique_ptr<Conv2D> CreateDepthwiseFloat(const WeightsView& weights,

@@ -16,6 +16,11 @@ inline __m256i Load(const int16_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 
+// GCC 12 otherwise spills sums, and copies those that are left.
+inline void AddInPlace(__m256i* sum, __m256i v) {
+  asm("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(v));
+}
+
 // What the outputs of 8 channels have in common.
 struct Channels {
   __m256i mask;  // lanes that exist
@@ -37,22 +42,43 @@ struct Channels {
 // The least and the greatest output of an activation.
 struct Range {
   __m256 low, high;
+  bool sums_only;
 
-  explicit Range(Activation activation) {
+  explicit Range(const DepthwiseRow& row) : sums_only(row.sums_only) {
+    const Activation activation = row.activation;
     constexpr float kInfinity = std::numeric_limits<float>::infinity();
     low = _mm256_set1_ps(activation == Activation::kNone ? -kInfinity : 0.0f);
     high = _mm256_set1_ps(activation == Activation::kRelu6 ? 6.0f : kInfinity);
   }
 
-  void Store(const Channels& channels, __m256i sum, float* y) const {
-    __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), channels.scale);
-    v = _mm256_add_ps(v, channels.bias);
-    // The second operand is the result where one of them is a NaN.
-    v = _mm256_min_ps(high, _mm256_max_ps(low, v));
+  // Outputs of 8 channels, `stride` apart.
+  template <int kCount>
+  inline void Store(const Channels& channels, const __m256i (&sums)[kCount],
+                    float* y, size_t stride) const {
+    if (channels.count <= 0) return;
+    // Locals, because a store to y could change any field.
+    const __m256 scale = channels.scale, bias = channels.bias;
+    const __m256 least = low, most = high;
+    __m256 v[kCount];
+#pragma GCC unroll 4
+    for (int p = 0; p < kCount; ++p) {
+      if (sums_only) {
+        v[p] = _mm256_castsi256_ps(sums[p]);
+        continue;
+      }
+      v[p] = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[p]), scale);
+      // The second operand is the result where one of them is a NaN.
+      v[p] = _mm256_max_ps(least, _mm256_add_ps(v[p], bias));
+      v[p] = _mm256_min_ps(most, v[p]);
+    }
     if (channels.count >= 8) {
-      _mm256_storeu_ps(y, v);
-    } else if (channels.count > 0) {
-      _mm256_maskstore_ps(y, channels.mask, v);
+#pragma GCC unroll 4
+      for (int p = 0; p < kCount; ++p) _mm256_storeu_ps(y + p * stride, v[p]);
+    } else {
+#pragma GCC unroll 4
+      for (int p = 0; p < kCount; ++p) {
+        _mm256_maskstore_ps(y + p * stride, channels.mask, v[p]);
+      }
     }
   }
 };
@@ -65,8 +91,8 @@ inline void Outputs(const DepthwiseRow& row, int first, int channel,
   // The unpacks work inside of 128-bit halves: lanes 0-3 and 8-11, 4-7 and
   // 12-15.
   __m256i even[kCount], odd[kCount];
-  for (__m256i& sum : even) sum = _mm256_setzero_si256();
-  for (__m256i& sum : odd) sum = _mm256_setzero_si256();
+#pragma GCC unroll 4
+  for (int p = 0; p < kCount; ++p) even[p] = odd[p] = _mm256_setzero_si256();
   for (int pair = 0; pair < row.pairs; ++pair, w += 2 * kLanes) {
     const int16_t* a = row.taps[2 * pair] + at;
     const int16_t* b = row.taps[2 * pair + 1] + at;
@@ -76,18 +102,25 @@ inline void Outputs(const DepthwiseRow& row, int first, int channel,
 #pragma GCC unroll 4
     for (int p = 0; p < kCount; ++p) {
       const __m256i x = Load(a + p * row.step), z = Load(b + p * row.step);
-      even[p] = _mm256_add_epi32(
-          even[p], _mm256_madd_epi16(_mm256_unpacklo_epi16(x, z), w_even));
-      odd[p] = _mm256_add_epi32(
-          odd[p], _mm256_madd_epi16(_mm256_unpackhi_epi16(x, z), w_odd));
+      AddInPlace(&even[p],
+                 _mm256_madd_epi16(_mm256_unpacklo_epi16(x, z), w_even));
+      AddInPlace(&odd[p],
+                 _mm256_madd_epi16(_mm256_unpackhi_epi16(x, z), w_odd));
     }
   }
-  const Channels low(row, channel), high(row, channel + 8);
+  const size_t stride = row.channels;
+  float* y = row.y + first * stride + channel;
+  __m256i sums[kCount];
+#pragma GCC unroll 4
   for (int p = 0; p < kCount; ++p) {
-    float* y = row.y + size_t{1} * (first + p) * row.channels + channel;
-    range.Store(low, _mm256_permute2x128_si256(even[p], odd[p], 0x20), y);
-    range.Store(high, _mm256_permute2x128_si256(even[p], odd[p], 0x31), y + 8);
+    sums[p] = _mm256_permute2x128_si256(even[p], odd[p], 0x20);
   }
+  range.Store(Channels(row, channel), sums, y, stride);
+#pragma GCC unroll 4
+  for (int p = 0; p < kCount; ++p) {
+    sums[p] = _mm256_permute2x128_si256(even[p], odd[p], 0x31);
+  }
+  range.Store(Channels(row, channel + 8), sums, y + 8, stride);
 }
 
 template <int kCount>
@@ -100,7 +133,7 @@ void Blocks(const DepthwiseRow& row, int first, const Range& range) {
 }
 
 void Row(const DepthwiseRow& row) {
-  const Range range(row.activation);
+  const Range range(row);
   int first = 0;
   for (; first + kTile <= row.outputs; first += kTile) {
     Blocks<kTile>(row, first, range);
@@ -115,6 +148,9 @@ extern const DepthwiseKernel depthwise_conv2d_avx2_4x16;
 const DepthwiseKernel depthwise_conv2d_avx2_4x16 = {
     "depthwise_conv2d_avx2_4x16",
     [] { return static_cast<bool>(__builtin_cpu_supports("avx2")); },
-    &kQuantizeAvx2, QuantizeWordsAvx2, Row};
+    &kQuantizeAvx2,
+    QuantizeWordsAvx2,
+    Row,
+    &kRequantizeAvx2};
 
 }  // namespace tfc
