@@ -1,7 +1,7 @@
 """Writes tests/codec/golden/: payloads of every encoding, coder and form of zeros, beside their tensors.
 
-Each file is written once, when what it keeps is new, and never again: `python tests/codec/make_golden.py`
-makes the files that are missing. A reader of any later release must give the same tensors.
+Each payload is written once, when what it keeps is new, and never again: `python tests/codec/make_golden.py`
+adds the payloads that are missing. A reader of any later release must give the same tensors.
 """
 
 from __future__ import annotations
@@ -53,14 +53,15 @@ def plan_name(plan: Plan) -> str:
 
 
 def main() -> None:
-    """Writes the files that are missing."""
+    """Writes the payloads that are missing."""
     GOLDEN.mkdir(exist_ok=True)
     bias = np.array([0.5, -1.0, 0.0, 3e38], np.float32)
     for name, weight in WEIGHTS.items():
         file = GOLDEN / f"{name}.npz"
-        if not file.exists():
-            arrays = {key: np.frombuffer(value, np.uint8) for key, value in payloads(weight, bias).items()}
-            np.savez_compressed(file, tensor=weight.tensor(), bias=bias, **arrays)
+        kept = dict(np.load(file)) if file.exists() else {"tensor": weight.tensor(), "bias": bias}
+        arrays = {key: np.frombuffer(value, np.uint8) for key, value in payloads(weight, bias).items()}
+        if arrays.keys() - kept.keys():
+            np.savez_compressed(file, **{**arrays, **kept})
 
 
 if __name__ == "__main__":

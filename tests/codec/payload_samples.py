@@ -106,7 +106,8 @@ def plans(weight: Codes | Floats) -> list[Plan]:
     """Every coder with every form of zeros that it can write."""
     forms = zero_forms(weight)
     with_side = [Plan(coder, zeros) for coder in ("plain", "rans") for zeros in forms]
-    return with_side + [Plan("adaptive", zeros) for zeros in forms if zeros.form not in ("bitmap", "run_length")]
+    of_bits = [zeros for zeros in forms if zeros.form not in ("bitmap", "run_length")]
+    return with_side + [Plan(coder, zeros) for coder in ("adaptive", "steady") for zeros in of_bits]
 
 
 def assert_same(one: Codes | Floats, other: Codes | Floats) -> None:

@@ -106,7 +106,8 @@ def float_bytes(*values):
 
 
 SPECIAL = [
-    ("plain", {"form": 0x03}, "coder"),
+    ("plain", {"form": 0x05}, "adaptive coding must go with"),
+    ("plain", {"form": 0x07}, "steady coding must go with"),
     ("plain", {"form": 0x14}, "zeros"),
     ("plain", {"form": 0x80}, "form"),
     ("plain", {"form": 0x20}, "int8 payload"),
@@ -281,7 +282,7 @@ def test_entropy_coding_is_used_only_where_it_is_smaller():
     flat = Codes(rng.integers(0, 16, 64).astype(np.uint8), 4, np.ones(1, np.float32))
     assert read(encode(flat)).coder == "plain"
     skewed = Codes(rng.binomial(15, 0.2, (40, 40)).astype(np.uint8), 4, np.ones(1, np.float32))
-    assert read(encode(skewed)).coder == "adaptive"
+    assert read(encode(skewed)).coder == "steady"
     assert read(encode(skewed, entropy_coded=False)).coder == "plain"
 
 
@@ -295,6 +296,6 @@ def test_a_bias_of_another_shape_or_type_is_refused():
 
 def test_a_group_with_more_values_than_n_cannot_be_written():
     weight = sample("uniform", 4, sparsity=0.0)
-    for coder in ("plain", "adaptive"):
+    for coder in ("plain", "adaptive", "steady"):
         with pytest.raises(PayloadError, match="at most 1 nonzero"):
             encode_as(weight, Plan(coder, Zeros("n_of_m", 1, 4)))

@@ -37,23 +37,36 @@ def test_rans_has_the_same_bytes(native, alphabet, zeros):
     assert native.decode_rans(b"", 0, alphabet).size == 0
 
 
+@pytest.mark.parametrize("steady", [False, True])
 @pytest.mark.parametrize("with_zero", [True, False])
 @pytest.mark.parametrize("zeros", [0.0, 0.7, 0.99, 1.0])
 @pytest.mark.parametrize("num_bits", [1, 2, 3, 4, 8])
-def test_adaptive_coding_has_the_same_bytes(native, num_bits, zeros, with_zero):
+def test_coding_of_bits_has_the_same_bytes(native, num_bits, zeros, with_zero, steady):
     zero = 1 << (num_bits - 1)
     for size in SIZES:
         symbols = symbols_of(size, 1 << num_bits, zeros, zero, size)
         form = (num_bits, zero if with_zero else None, max(size // 3, 1))
-        section = range_coder.encode_symbols(symbols, *form)
-        assert native.encode_adaptive(symbols, *form) == section
-        assert np.array_equal(native.decode_adaptive(section, size, *form), symbols)
+        section = range_coder.encode_symbols(symbols, *form, steady=steady)
+        assert native.encode_adaptive(symbols, *form, steady=steady) == section
+        assert np.array_equal(native.decode_adaptive(section, size, *form, steady=steady), symbols)
 
 
+def test_a_long_memory_has_the_same_bytes_beyond_its_end(native):
+    """More bits of a kind than the steady coder remembers, rare ones among them."""
+    random = np.random.default_rng(9)
+    symbols = np.where(random.random(40_000) < 0.002, random.integers(0, 4, 40_000), 2).astype(np.uint8)
+    section = range_coder.encode_symbols(symbols, 2, 2, 200, steady=True)
+    assert native.encode_adaptive(symbols, 2, 2, 200, steady=True) == section
+    assert len(section) < len(range_coder.encode_symbols(symbols, 2, 2, 200))
+    for decode in (native.decode_adaptive, range_coder.decode_symbols):
+        assert np.array_equal(decode(section, symbols.size, 2, 2, 200, steady=True), symbols)
+
+
+@pytest.mark.parametrize("steady", [False, True])
 @pytest.mark.parametrize(
     ("zeros", "a", "b"), [("blocks", 4, 0), ("blocks", 16, 0), ("n_of_m", 2, 4), ("n_of_m", 1, 32)]
 )
-def test_blocks_and_groups_have_the_same_bytes(native, zeros, a, b):
+def test_blocks_and_groups_have_the_same_bytes(native, zeros, a, b, steady):
     random = np.random.default_rng(a + b)
     unit = a if zeros == "blocks" else b
     symbols = random.integers(0, 16, (40, 64)).astype(np.uint8)
@@ -64,9 +77,9 @@ def test_blocks_and_groups_have_the_same_bytes(native, zeros, a, b):
         order = np.argsort(random.random(groups.shape), axis=1)
         np.put_along_axis(groups, order[:, : b - a], 8, axis=1)
     form = (4, 8, 64, zeros, a, b)
-    section = range_coder.encode_symbols(symbols.reshape(-1), *form)
-    assert native.encode_adaptive(symbols.reshape(-1), *form) == section
-    assert np.array_equal(native.decode_adaptive(section, symbols.size, *form), symbols.reshape(-1))
+    section = range_coder.encode_symbols(symbols.reshape(-1), *form, steady=steady)
+    assert native.encode_adaptive(symbols.reshape(-1), *form, steady=steady) == section
+    assert np.array_equal(native.decode_adaptive(section, symbols.size, *form, steady=steady), symbols.reshape(-1))
 
 
 def test_damage_gets_the_same_verdict(native):
@@ -74,12 +87,17 @@ def test_damage_gets_the_same_verdict(native):
     symbols = symbols_of(600, 16, 0.5, 8)
     sections = {
         "adaptive": range_coder.encode_symbols(symbols, 4, 8, 60),
+        "steady": range_coder.encode_symbols(symbols, 4, 8, 60, steady=True),
         "rans": rans.encode_symbols(symbols, 16),
     }
     decoders = {
         "adaptive": (
             lambda data: range_coder.decode_symbols(data, 600, 4, 8, 60),
             lambda data: native.decode_adaptive(data, 600, 4, 8, 60),
+        ),
+        "steady": (
+            lambda data: range_coder.decode_symbols(data, 600, 4, 8, 60, steady=True),
+            lambda data: native.decode_adaptive(data, 600, 4, 8, 60, steady=True),
         ),
         "rans": (lambda data: rans.decode_symbols(data, 600, 16), lambda data: native.decode_rans(data, 600, 16)),
     }
@@ -104,7 +122,7 @@ def test_damage_gets_the_same_verdict(native):
 def test_payloads_are_the_same_with_and_without_the_library(native, monkeypatch):
     codes = Codes(symbols_of(3000, 16, 0.6, 8).reshape(30, 100), 4, np.full(30, 0.5, np.float32), 0)
     payload = encode(codes)
-    assert read(payload).coder == "adaptive"
+    assert read(payload).coder in ("adaptive", "steady")
     monkeypatch.setattr("tfcompress.codec.container.native_coders", lambda: None)
     assert encode(codes) == payload
     for reference in (True, False):

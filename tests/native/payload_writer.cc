@@ -181,10 +181,11 @@ Weight RandomWeight(std::vector<uint64_t> dims, int encoding, int num_bits,
 }
 
 std::vector<Form> FormsOf(const Weight& weight) {
-  std::vector<Form> forms = {{0, 0, 0, 0}, {1, 0, 0, 0}, {2, 0, 0, 0}};
+  std::vector<Form> forms = {
+      {0, 0, 0, 0}, {1, 0, 0, 0}, {2, 0, 0, 0}, {3, 0, 0, 0}};
   if (weight.ZeroSymbol() < 0) return forms;
   const uint64_t row = weight.symbols.size() / weight.dims[0];
-  for (const int coder : {0, 1, 2}) {
+  for (const int coder : {0, 1, 2, 3}) {
     for (const uint64_t size : {2, 3, 8}) {
       if (row % size == 0) forms.push_back({coder, 3, size, 0});
     }
@@ -193,7 +194,7 @@ std::vector<Form> FormsOf(const Weight& weight) {
       forms.push_back({coder, 4, size / 2, size});
       forms.push_back({coder, 4, size - 1, size});
     }
-    if (coder == 1) continue;
+    if (coder % 2 == 1) continue;
     forms.push_back({coder, 1, 0, 0});
     for (const uint64_t bits : {1, 2, 8}) forms.push_back({coder, 2, bits, 0});
   }
@@ -202,11 +203,11 @@ std::vector<Form> FormsOf(const Weight& weight) {
 
 std::vector<uint8_t> WritePayload(const Weight& weight, const Form& form) {
   const uint64_t row = weight.symbols.size() / weight.dims[0];
-  if (form.coder == 1) {
+  if (form.coder == 1 || form.coder == 3) {
     return WriteSections(
         weight, form, {},
-        CodeAdaptive(weight.symbols, weight.SymbolBits(), weight.ZeroSymbol(),
-                     row, form.zeros, form.a, form.b));
+        CodeBits(form.coder, weight.symbols, weight.SymbolBits(),
+                 weight.ZeroSymbol(), row, form.zeros, form.a, form.b));
   }
   Split split;
   split.values = weight.symbols;

@@ -149,7 +149,7 @@ TEST(AdaptiveTest, TheTwentyFirstZeroIsOneTooMany) {
       std::vector<uint8_t> symbols(count);
       bool refuses = false;
       try {
-        DecodeAdaptive(layout, &byte, 1, symbols.data());
+        DecodeAdaptive(layout, Memory::kAdaptive, &byte, 1, symbols.data());
       } catch (const Error&) {
         refuses = true;
       }

@@ -5,25 +5,39 @@
 namespace tfc::testing {
 namespace {
 
+// p is in units of 2^-16 for the adaptive coder, of 2^-28 for the steady one.
 struct Model {
-  uint32_t p = 32768, k = 0;
+  explicit Model(int coder) : steady(coder == 3), p(steady ? 1 << 27 : 32768) {}
+
+  uint64_t Bound(uint64_t range) const {
+    return steady ? range * std::max(uint64_t{1}, p >> 12) >> 16
+                  : (range >> 12) *
+                        std::min(uint64_t{4095}, std::max(uint64_t{1}, p >> 4));
+  }
+
+  void See(int bit) {
+    const uint64_t rate = (steady ? 1 << 25 : 131072) / (2 * k + 3);
+    const int shift = steady ? 24 : 16;
+    const uint64_t one = steady ? 1 << 28 : 65536;
+    p = bit == 0 ? p + ((one - p) * rate >> shift) : p - (p * rate >> shift);
+    k = std::min(k + 1, uint64_t{steady ? 16383u : 255u});
+  }
+
+  bool steady;
+  uint64_t p, k = 0;
 };
 
 class RangeEncoder {
  public:
   void Bit(Model& model, int bit) {
-    const uint64_t bound =
-        (range_ >> 12) * std::min(4095u, std::max(1u, model.p >> 4));
-    const uint32_t rate = 131072 / (2 * model.k + 3);
+    const uint64_t bound = model.Bound(range_);
     if (bit == 0) {
       range_ = bound;
-      model.p += (65536 - model.p) * rate >> 16;
     } else {
       low_ += bound;
       range_ -= bound;
-      model.p -= model.p * rate >> 16;
     }
-    model.k = std::min(model.k + 1, 255u);
+    model.See(bit);
     for (; range_ < 1 << 24; range_ <<= 8) Shift();
   }
 
@@ -64,12 +78,13 @@ std::vector<uint8_t> PackFields(const std::vector<uint32_t>& fields,
   return out;
 }
 
-std::vector<uint8_t> CodeAdaptive(const std::vector<uint8_t>& symbols,
-                                  int num_bits, int zero, uint64_t row,
-                                  int zeros, uint64_t a, uint64_t b) {
-  RangeEncoder coder;
-  std::vector<Model> zero_models(32), block_models(4);
-  std::vector<Model> tree(size_t{1} << num_bits);
+std::vector<uint8_t> CodeBits(int coder, const std::vector<uint8_t>& symbols,
+                              int num_bits, int zero, uint64_t row, int zeros,
+                              uint64_t a, uint64_t b) {
+  RangeEncoder encoder;
+  std::vector<Model> zero_models(32, Model(coder));
+  std::vector<Model> block_models(4, Model(coder));
+  std::vector<Model> tree(size_t{1} << num_bits, Model(coder));
   const auto nonzero = [&](int64_t j) {
     return j < 0 || symbols[size_t(j)] != zero ? 1u : 0u;
   };
@@ -83,8 +98,8 @@ std::vector<uint8_t> CodeAdaptive(const std::vector<uint8_t>& symbols,
   for (int64_t i = 0; i < int64_t(symbols.size()); ++i) {
     const int s = symbols[size_t(i)];
     if (zeros == 3 && i % block == 0) {
-      coder.Bit(block_models[written(i - block) + 2 * written(i - r)],
-                int(written(i)));
+      encoder.Bit(block_models[written(i - block) + 2 * written(i - r)],
+                  int(written(i)));
     }
     if (zeros == 3 && !written(i / block * block)) continue;
     if (zero >= 0) {
@@ -97,18 +112,18 @@ std::vector<uint8_t> CodeAdaptive(const std::vector<uint8_t>& symbols,
         }
         if (context == a) continue;
       }
-      coder.Bit(zero_models[context], s != zero);
+      encoder.Bit(zero_models[context], s != zero);
       if (s == zero) continue;
     }
     int node = 1;
     for (int depth = num_bits - 1; depth >= 0; --depth) {
       const int bit = s >> depth & 1;
       const bool sibling_is_zero = depth == 0 && zero >= 0 && (s ^ 1) == zero;
-      if (!sibling_is_zero) coder.Bit(tree[size_t(node)], bit);
+      if (!sibling_is_zero) encoder.Bit(tree[size_t(node)], bit);
       node = 2 * node + bit;
     }
   }
-  return coder.Finish();
+  return encoder.Finish();
 }
 
 std::vector<uint8_t> CodeRans(const std::vector<uint8_t>& values,

@@ -12,10 +12,11 @@ namespace tfc::testing {
 std::vector<uint8_t> PackFields(const std::vector<uint32_t>& fields,
                                 int num_bits);
 
-// zeros 0 dense, 3 blocks of a, 4 at most a of b; zero -1 for none.
-std::vector<uint8_t> CodeAdaptive(const std::vector<uint8_t>& symbols,
-                                  int num_bits, int zero, uint64_t row,
-                                  int zeros, uint64_t a, uint64_t b);
+// coder 1 adaptive, 3 steady; zeros 0 dense, 3 blocks of a, 4 at most a of b;
+// zero -1 for none.
+std::vector<uint8_t> CodeBits(int coder, const std::vector<uint8_t>& symbols,
+                              int num_bits, int zero, uint64_t row, int zeros,
+                              uint64_t a, uint64_t b);
 
 std::vector<uint8_t> CodeRans(const std::vector<uint8_t>& values, int alphabet);
 

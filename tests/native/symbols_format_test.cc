@@ -11,7 +11,7 @@
 namespace tfc {
 namespace {
 
-using testing::CodeAdaptive;
+using testing::CodeBits;
 using testing::CodeRans;
 using Symbols = std::vector<uint8_t>;
 
@@ -69,7 +69,7 @@ void ExpectSame(const Case& c, const Symbols& symbols, const Symbols& slow) {
   EXPECT_EQ(decoded, symbols);
 }
 
-TEST(SymbolsTest, AdaptiveIsTheSlowOne) {
+TEST(SymbolsTest, BitsAreTheSlowOnes) {
   for (const uint64_t count : kCounts) {
     for (int num_bits = 1; num_bits <= 8; ++num_bits) {
       for (const int zero : {-1, 0, (1 << num_bits) - 1, 1 << (num_bits - 1)}) {
@@ -77,9 +77,12 @@ TEST(SymbolsTest, AdaptiveIsTheSlowOne) {
           const Symbols symbols = RandomSymbols(count, 1 << num_bits, zero,
                                                 sparsity, uint32_t(count));
           for (const uint64_t row : {uint64_t{1}, uint64_t{7}, count}) {
-            const Case c{1, num_bits, 1 << num_bits, zero, row, 0, 0, 0};
-            ExpectSame(c, symbols,
-                       CodeAdaptive(symbols, num_bits, zero, row, 0, 0, 0));
+            for (const int coder : {1, 3}) {
+              const Case c{coder, num_bits, 1 << num_bits, zero, row, 0, 0, 0};
+              ExpectSame(
+                  c, symbols,
+                  CodeBits(coder, symbols, num_bits, zero, row, 0, 0, 0));
+            }
           }
         }
       }
@@ -87,13 +90,15 @@ TEST(SymbolsTest, AdaptiveIsTheSlowOne) {
   }
 }
 
-TEST(SymbolsTest, AdaptiveBlocksAndGroups) {
+TEST(SymbolsTest, BlocksAndGroupsOfBits) {
   for (const uint64_t rows : {1, 2, 5, 130}) {
     for (const double sparsity : {0.3, 0.9, 0.999, 1.}) {
       const Symbols full = RandomSymbols(rows * 96, 16, 8, sparsity, 3);
       for (const uint64_t a : {1, 2, 3, 16, 96}) {
-        const Case c{1, 4, 16, 8, 96, 3, a, 0};
-        ExpectSame(c, full, CodeAdaptive(full, 4, 8, 96, 3, a, 0));
+        for (const int coder : {1, 3}) {
+          const Case c{coder, 4, 16, 8, 96, 3, a, 0};
+          ExpectSame(c, full, CodeBits(coder, full, 4, 8, 96, 3, a, 0));
+        }
       }
       for (const uint64_t b : {4, 8, 16, 32}) {
         const uint64_t a = b / 2;
@@ -101,11 +106,19 @@ TEST(SymbolsTest, AdaptiveBlocksAndGroups) {
         for (uint64_t i = 0; i < kept.size(); ++i) {
           if (i % b >= a) kept[i] = 8;
         }
-        const Case c{1, 4, 16, 8, 96, 4, a, b};
-        ExpectSame(c, kept, CodeAdaptive(kept, 4, 8, 96, 4, a, b));
+        for (const int coder : {1, 3}) {
+          const Case c{coder, 4, 16, 8, 96, 4, a, b};
+          ExpectSame(c, kept, CodeBits(coder, kept, 4, 8, 96, 4, a, b));
+        }
       }
     }
   }
+}
+
+TEST(SymbolsTest, MoreBitsThanTheSteadyCoderRemembers) {
+  const Symbols symbols = RandomSymbols(40'000, 4, 2, 0.998, 7);
+  const Case c{3, 2, 4, 2, 200, 0, 0, 0};
+  ExpectSame(c, symbols, CodeBits(3, symbols, 2, 2, 200, 0, 0, 0));
 }
 
 TEST(SymbolsTest, RansIsTheSlowOne) {
@@ -123,7 +136,7 @@ TEST(SymbolsTest, RansIsTheSlowOne) {
 
 TEST(SymbolsTest, NoSymbols) {
   Symbols section, none;
-  for (const int coder : {1, 2}) {
+  for (const int coder : {1, 2, 3}) {
     const Case c{coder, 4, 16, 8, 1, 0, 0, 0};
     EXPECT_EQ(Encode(c, none, &section), "");
     EXPECT_TRUE(section.empty());
@@ -136,7 +149,7 @@ TEST(SymbolsTest, ArgumentsThatContradictEachOther) {
   const Symbols symbols(96, 3);
   Symbols section;
   for (const Case& c :
-       {Case{0, 4, 16, 8, 96, 0, 0, 0}, Case{3, 4, 16, 8, 96, 0, 0, 0},
+       {Case{0, 4, 16, 8, 96, 0, 0, 0}, Case{4, 4, 16, 8, 96, 0, 0, 0},
         Case{1, 0, 1, 0, 96, 0, 0, 0}, Case{1, 9, 16, 8, 96, 0, 0, 0},
         Case{1, 4, 17, 8, 96, 0, 0, 0}, Case{1, 4, 0, -1, 96, 0, 0, 0},
         Case{1, 4, 16, 16, 96, 0, 0, 0}, Case{1, 4, 16, -2, 96, 0, 0, 0},

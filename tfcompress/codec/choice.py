@@ -17,10 +17,11 @@ from tfcompress.codec.zeros import DENSE, GROUPS, Zeros, gaps_between
 
 __all__ = ["ADAPTIVE_LIMIT", "Plan", "candidates", "plain_plan"]
 
-ADAPTIVE_LIMIT = 2**18  # weights; above, the adaptive coder takes too long to decode
-NOISE = 0.0015  # bits that the adaptive coder loses per bit, for following the last 256 of its kind
+ADAPTIVE_LIMIT = 2**18  # weights; above, coders of bits take too long to decode
+NOISE = {"adaptive": 0.0015, "steady": 0.00003}  # bits lost per bit, for following the last 256 or 16,384 of its kind
+FIELDS = 32  # bits of a form's own fields in the header
 MARGIN, SLACK = 1.02, 16  # estimates are within 2 % and 16 bytes
-TRIED = {"plain": 1, "adaptive": 3, "rans": 1}  # plans of each coder that are coded; exact estimates need one
+TRIED = {"plain": 1, "adaptive": 3, "steady": 1, "rans": 1}  # plans of each coder; exact estimates need one
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def candidates(
         alphabet: Number of symbols of the encoding.
         zero_symbol: The symbol of a zero weight, or None.
         shape: The weight's shape.
-        smallest: Allow the adaptive coder above its limit, and rANS below.
+        smallest: Allow coders of bits above their limit, and rANS below.
     """
     counts = count_symbols(symbols, alphabet)
     structure = _Structure(symbols, counts, zero_symbol, shape)
@@ -58,9 +59,11 @@ def candidates(
             (estimate_size(each) + structure.side_size(zeros), zeros) for each, zeros in structure.value_counts()
         ]
     # Frequencies of 12 bits and 32 states of 4 bytes are too coarse for few rare symbols among many zeros.
-    coarse = large and estimate_size(counts) > 1.005 * _entropy(counts) / 8 + 64 + alphabet
+    coarse = large and estimate_size(counts) > 1.005 * _entropy(counts) / 8 + 32 + alphabet
     if not large or smallest or coarse:
-        sizes["adaptive"] = list(_adaptive_sizes(structure))
+        counted = list(_bit_counts(structure))
+        for coder, noise in NOISE.items():
+            sizes[coder] = [((bits + noise * coded) / 8 + 4, zeros) for bits, coded, zeros in counted]
     sized: list[tuple[float, Plan]] = []
     for coder, sizes_of_coder in sizes.items():
         best = sorted(sizes_of_coder, key=lambda each: round(each[0]))[: TRIED[coder]]
@@ -165,37 +168,42 @@ def _entropy(counts: np.ndarray) -> float:
     return float((used * np.log2(used.sum() / used)).sum())
 
 
-def _model_bits(tokens: np.ndarray) -> float:
-    """Bits that the adaptive coder takes for tokens `2 * model + bit` with these counts."""
+def _model_bits(tokens: np.ndarray) -> tuple[float, float]:
+    """What tokens `2 * model + bit` with these counts cost: in bits, without noise, and their number."""
     pairs = tokens.reshape(-1, 2)
     seen = pairs.sum(axis=1)
     # Learning a probability costs about half a bit per doubling, and one to begin with.
     learning = (np.log2(seen[seen > 0]) / 2 + 1).sum()
-    return float(learning) + sum(_entropy(pair) for pair in pairs) + NOISE * float(seen.sum())
+    return float(learning) + sum(_entropy(pair) for pair in pairs), float(seen.sum())
 
 
-def _adaptive_sizes(structure: _Structure) -> Iterator[tuple[float, Zeros]]:
+def _bit_counts(structure: _Structure) -> Iterator[tuple[float, float, Zeros]]:
+    """For every form of the coders of bits what it costs, in bits without noise, and how many bits it codes."""
     counts = structure.counts.copy()
     if structure.zero_symbol is not None:
         counts[structure.zero_symbol] = 0
     values = int(counts.sum())
     used = int(np.count_nonzero(counts))
-    tree = _entropy(counts) + used * (np.log2(values + 1) / 2 + 1) / 2 + NOISE * values * np.log2(max(used, 2))
+    tree = _entropy(counts) + used * (np.log2(values + 1) / 2 + 1) / 2
+    walked = values * float(np.log2(max(used, 2)))
     if not structure.forms:
         # Without a zero only the tree is left; with one that does not occur, its bits cost next to nothing.
-        yield tree / 8 + 4, DENSE
+        yield tree, walked, DENSE
         return
     tokens = _context_tokens(structure.nonzero, structure.row)
-    yield (tree + _model_bits(count_symbols(tokens, 16))) / 8 + 4, DENSE
+    bits, coded = _model_bits(count_symbols(tokens, 16))
+    yield tree + bits, walked + coded, DENSE
     for zeros in structure.forms:
         if zeros.form == "blocks":
             written = structure.written[zeros.a]
             inside = tokens.reshape(-1, zeros.a)[written.view(bool)].reshape(-1)
             blocks = _block_tokens(written, structure.row // zeros.a)
-            bits = _model_bits(count_symbols(inside, 16)) + _model_bits(count_symbols(blocks, 8))
-            yield (tree + bits) / 8 + 8, zeros
+            bits, coded = _model_bits(count_symbols(inside, 16))
+            block_bits, block_count = _model_bits(count_symbols(blocks, 8))
+            yield tree + bits + block_bits + FIELDS, walked + coded + block_count, zeros
         elif zeros.form == "n_of_m":
-            yield (tree + _model_bits(_group_tokens(structure.nonzero, zeros))) / 8 + 8, zeros
+            bits, coded = _model_bits(_group_tokens(structure.nonzero, zeros))
+            yield tree + bits + FIELDS, walked + coded, zeros
 
 
 def _shifted(flags: np.ndarray, back: int) -> np.ndarray:

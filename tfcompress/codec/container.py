@@ -13,7 +13,7 @@ from tfcompress.codec.coders.bitpack import pack_bits, packed_size, unpack_bits
 from tfcompress.codec.coders.native import NativeCoders, native_coders
 from tfcompress.codec.codes import Codes, check_codebook, check_scale, levels_of
 from tfcompress.codec.floats import Floats
-from tfcompress.codec.layout import REMEDY, Header, Reader, assemble, read_header
+from tfcompress.codec.layout import BIT_CODERS, REMEDY, Header, Reader, assemble, read_header
 from tfcompress.codec.zeros import DENSE, join, places, split
 from tfcompress.errors import PayloadError
 
@@ -27,7 +27,7 @@ class Payload:
     Attributes:
         weight: The weight.
         bias: The op's bias, float32, where it is inside; else None.
-        coder: "plain", "adaptive" or "rans".
+        coder: "plain", "adaptive", "steady" or "rans".
         zeros: "dense", "bitmap", "run_length", "blocks" or "n_of_m".
         size: Bytes of the whole payload.
         codes_size: Bytes of the codes section.
@@ -100,9 +100,9 @@ def _parts(weight: Codes | Floats, bias: np.ndarray | None) -> tuple[Header, np.
 
 def _check_plan(plan: Plan, row: int, zero_symbol: int | None) -> None:
     plan.zeros.check(row, zero_symbol)
-    if plan.coder == "adaptive" and plan.zeros.form in ("bitmap", "run_length"):
+    if plan.coder in BIT_CODERS and plan.zeros.form in ("bitmap", "run_length"):
         raise PayloadError(
-            "adaptive coding must go with dense, blocks or n:m zeros", f"zeros={plan.zeros.form}", REMEDY
+            f"{plan.coder} coding must go with dense, blocks or n:m zeros", f"zeros={plan.zeros.form}", REMEDY
         )
 
 
@@ -129,9 +129,10 @@ def _write_sections(
     """The header with the plan and the sizes of its sections, the side section and the codes."""
     coders, zero, zeros = native_coders(), alphabet.zero_symbol, plan.zeros
     side = b""
-    if plan.coder == "adaptive":
+    if plan.coder in BIT_CODERS:
         fields = (alphabet.num_bits, zero, header.row, zeros.form, zeros.a, zeros.b)
-        codes = (coders.encode_adaptive if coders else range_coder.encode_symbols)(symbols, *fields)
+        code = coders.encode_adaptive if coders else range_coder.encode_symbols
+        codes = code(symbols, *fields, steady=plan.coder == "steady")
     else:
         zeros, side, values = (zeros, b"", symbols) if zero is None else split(symbols, zero, zeros)
         if plan.coder == "rans":
@@ -200,7 +201,7 @@ def decode(payload: bytes, *, reference: bool = False) -> Codes | Floats:
 def read(payload: bytes, *, reference: bool = False) -> Payload:
     """Reads one payload.
 
-    The sections bound the number of weights, but for zeros at the end (adaptive, run-length) and for a
+    The sections bound the number of weights, but for zeros at the end (coders of bits, run-length) and for a
     single symbol (rANS): a few bytes can stand for very many of these. No more are read than fit into
     the machine's memory; a caller who knows the shape compares it.
 
@@ -267,7 +268,7 @@ def _check_sections(header: Header, alphabet: _Alphabet) -> None:
     """Checks everything about the side and codes sections that follows from the header."""
     zeros = header.zeros
     _check_plan(Plan(header.coder, zeros), header.row, alphabet.zero_symbol)
-    side_size = 0 if header.coder == "adaptive" else zeros.side_size(header.count)
+    side_size = 0 if header.coder in BIT_CODERS else zeros.side_size(header.count)
     if header.side_size != side_size:
         raise PayloadError(
             f"side_size must be {side_size} for these zeros", f"side_size={header.side_size}, {zeros}", REMEDY
@@ -279,9 +280,10 @@ def _read_sections(
 ) -> np.ndarray:
     """The flat symbols."""
     zero, zeros, count = alphabet.zero_symbol, header.zeros, header.count
-    if header.coder == "adaptive":
+    if header.coder in BIT_CODERS:
         fields = (alphabet.num_bits, zero, header.row, zeros.form, zeros.a, zeros.b)
-        return (coders.decode_adaptive if coders else range_coder.decode_symbols)(codes, count, *fields)
+        decode_bits = coders.decode_adaptive if coders else range_coder.decode_symbols
+        return decode_bits(codes, count, *fields, steady=header.coder == "steady")
     taken = None if zero is None or zeros.form == "dense" else places(side, count, zeros)
     if taken is not None:
         count = int(np.count_nonzero(taken))

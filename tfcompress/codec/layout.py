@@ -13,11 +13,12 @@ from tfcompress.codec.crc32c import crc32c
 from tfcompress.codec.zeros import NAMES, Zeros
 from tfcompress.errors import PayloadError
 
-__all__ = ["CODERS", "MAGIC", "REMEDY", "Header", "Reader", "assemble", "read_header", "uvarint"]
+__all__ = ["BIT_CODERS", "CODERS", "MAGIC", "REMEDY", "Header", "Reader", "assemble", "read_header", "uvarint"]
 
 MAGIC = b"TFCW"
 VERSION = 1
-CODERS = ("plain", "adaptive", "rans")
+CODERS = ("plain", "adaptive", "rans", "steady")
+BIT_CODERS = ("adaptive", "steady")  # they write no side section
 BARE = ("dense", "bitmap")  # forms of zeros without zeros_a and zeros_b
 ENCODINGS = (*WIDTHS, "float")  # their numbers start at 1
 ALL_WIDTHS = {**WIDTHS, "float": (9, 32)}

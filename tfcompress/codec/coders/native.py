@@ -13,7 +13,7 @@ from tfcompress.errors import NativeLibraryError, PayloadError
 
 __all__ = ["NativeCoders", "native_coders"]
 
-_ADAPTIVE, _RANS = 1, 2
+_ADAPTIVE, _RANS, _STEADY = 1, 2, 3
 _ZEROS = {"dense": 0, "blocks": 3, "n_of_m": 4}
 _SPARE = 1024  # bytes of a section beside its codes: the table and the states of rANS
 _LENGTH, _BYTES = ctypes.c_uint64, ctypes.c_void_p
@@ -68,9 +68,12 @@ class NativeCoders:
         zeros: str = "dense",
         a: int = 0,
         b: int = 0,
+        *,
+        steady: bool = False,
     ) -> bytes:
         """As `range_coder.encode_symbols`."""
-        return self._encoded(_ADAPTIVE, symbols, num_bits, 1 << num_bits, zero_symbol, row, zeros, a, b)
+        coder = _STEADY if steady else _ADAPTIVE
+        return self._encoded(coder, symbols, num_bits, 1 << num_bits, zero_symbol, row, zeros, a, b)
 
     def decode_adaptive(
         self,
@@ -82,9 +85,12 @@ class NativeCoders:
         zeros: str = "dense",
         a: int = 0,
         b: int = 0,
+        *,
+        steady: bool = False,
     ) -> np.ndarray:
         """As `range_coder.decode_symbols`."""
-        return self._decoded(_ADAPTIVE, data, count, num_bits, 1 << num_bits, zero_symbol, row, zeros, a, b)
+        coder = _STEADY if steady else _ADAPTIVE
+        return self._decoded(coder, data, count, num_bits, 1 << num_bits, zero_symbol, row, zeros, a, b)
 
     def encode_rans(self, values: np.ndarray, alphabet: int) -> bytes:
         """As `rans.encode_symbols`."""
@@ -96,8 +102,8 @@ class NativeCoders:
 
     def _encoded(self, coder: int, symbols: np.ndarray, num_bits: int, alphabet: int, *form: Any) -> bytes:
         symbols = np.ascontiguousarray(symbols, np.uint8)
-        # A bit costs 12 at most, and a symbol has num_bits of them, one for zero and one for its block.
-        room = np.empty(symbols.size * (num_bits + 2) * 12 // 8 + _SPARE, np.uint8)
+        # A bit costs 16 at most, and a symbol has num_bits of them, one for zero and one for its block.
+        room = np.empty(symbols.size * (num_bits + 2) * 2 + _SPARE, np.uint8)
         error = ctypes.create_string_buffer(400)
         size = self._encode(
             coder,

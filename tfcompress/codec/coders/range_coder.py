@@ -1,4 +1,4 @@
-"""Adaptive binary range coder of symbols (FORMAT.md, sections 5.1 and 5.2).
+"""Adaptive and steady binary range coder of symbols (FORMAT.md, sections 5.1 and 5.2).
 
 A range coder (Martin, 1979) as in LZMA, over a model that first says whether a symbol is the zero
 symbol, in the context of its neighbours or of its group of n:m zeros, and then which of the others it
@@ -16,10 +16,30 @@ from tfcompress.errors import PayloadError
 
 __all__ = ["decode_symbols", "encode_symbols"]
 
-RATES = [131072 // (2 * seen + 3) for seen in range(256)]
 CHUNK = 1 << 16  # symbols whose bits are laid out at once; bounds the memory, not the format
 PAST_END = 16  # zero bytes read past the end while code is not 0; more take a chance of 2^-128
 ZERO, BLOCK, TREE = 0, 32, 36  # the first model of each kind
+
+
+class _Memory:
+    """How a model of one bit follows what it has seen.
+
+    Args:
+        one: Bits of the unit in which probabilities are kept.
+        rate: Bits of the unit of the rates.
+        used: Bits of a probability that the coder uses.
+        range_dropped: Bits of the range that it does not use.
+        seen: How many bits of its kind a model remembers.
+    """
+
+    def __init__(self, one: int, rate: int, used: int, range_dropped: int, seen: int) -> None:
+        self.one, self.rate_shift, self.last = 1 << one, rate, seen - 1
+        self.rates = [(2 << rate) // (2 * k + 3) for k in range(seen)]
+        self.shift, self.range_dropped, self.bound_shift = one - used, range_dropped, used - range_dropped
+
+
+_ADAPTIVE = _Memory(one=16, rate=16, used=12, range_dropped=12, seen=256)
+_STEADY = _Memory(one=28, rate=24, used=16, range_dropped=0, seen=16384)
 
 
 @dataclass(frozen=True)
@@ -114,32 +134,35 @@ def _tree_bits(model: _Model, values: np.ndarray) -> tuple[np.ndarray, np.ndarra
 class _Encoder:
     """The state of one code section: interval, output and adaptive models."""
 
-    def __init__(self, num_models: int) -> None:
+    def __init__(self, num_models: int, memory: _Memory) -> None:
         self.low, self.range = 0, 0xFFFFFFFF
         self.out = bytearray()
-        self.probability = [32768] * num_models
+        self.memory = memory
+        self.probability = [memory.one // 2] * num_models
         self.seen = [0] * num_models
 
     def code(self, tokens: list[int]) -> None:
         """Codes the bits of `tokens`."""
         low, range_, out = self.low, self.range, self.out
-        probability, seen, rates = self.probability, self.seen, RATES
+        probability, seen, memory = self.probability, self.seen, self.memory
+        one, rates, rate_shift, last = memory.one, memory.rates, memory.rate_shift, memory.last
+        shift, dropped, bound_shift = memory.shift, memory.range_dropped, memory.bound_shift
         for token in tokens:
             model = token >> 1
             p = probability[model]
             count = seen[model]
-            bound = (range_ >> 12) * (p >> 4 or 1)
+            bound = (range_ >> dropped) * (p >> shift or 1) >> bound_shift
             if token & 1:
-                probability[model] = p - (p * rates[count] >> 16)
+                probability[model] = p - (p * rates[count] >> rate_shift)
                 low += bound
                 range_ -= bound
                 if low > 0xFFFFFFFF:
                     low &= 0xFFFFFFFF
                     _carry(out)
             else:
-                probability[model] = p + ((65536 - p) * rates[count] >> 16)
+                probability[model] = p + ((one - p) * rates[count] >> rate_shift)
                 range_ = bound
-            if count < 255:
+            if count < last:
                 seen[model] = count + 1
             while range_ < 0x1000000:
                 out.append(low >> 24)
@@ -174,6 +197,8 @@ def encode_symbols(
     zeros: str = "dense",
     a: int = 0,
     b: int = 0,
+    *,
+    steady: bool = False,
 ) -> bytes:
     """Codes symbols as the shortest byte string that decodes to them.
 
@@ -185,9 +210,10 @@ def encode_symbols(
         zeros: "dense", "blocks" of `a` symbols, or "n_of_m": at most `a` of `b` symbols are not zero.
         a: See `zeros`; divides `row` for blocks.
         b: See `zeros`; divides `row`.
+        steady: Remember the last 16,384 bits of a kind instead of 256.
     """
     model = _Model(num_bits, zero_symbol, row, zeros, a, b)
-    encoder = _Encoder(model.size)
+    encoder = _Encoder(model.size, _STEADY if steady else _ADAPTIVE)
     for tokens in _tokens(model, symbols):
         encoder.code(tokens)
     return encoder.finish()
@@ -196,28 +222,29 @@ def encode_symbols(
 class _Decoder:
     """Mirror of `_Encoder`: yields bits instead of taking them."""
 
-    def __init__(self, data: bytes, num_models: int) -> None:
+    def __init__(self, data: bytes, num_models: int, memory: _Memory) -> None:
         self.data = data + bytes(4)
         self.at = 4
         self.range = 0xFFFFFFFF
         self.code = int.from_bytes(self.data[:4], "big")
-        self.probability = [32768] * num_models
+        self.memory = memory
+        self.probability = [memory.one // 2] * num_models
         self.seen = [0] * num_models
 
     def bit(self, model: int) -> int:
         """Decodes one bit with `model`."""
-        p, count, range_ = self.probability[model], self.seen[model], self.range
-        bound = (range_ >> 12) * (p >> 4 or 1)
+        p, count, range_, memory = self.probability[model], self.seen[model], self.range, self.memory
+        bound = (range_ >> memory.range_dropped) * (p >> memory.shift or 1) >> memory.bound_shift
         if self.code >= bound:
-            self.probability[model] = p - (p * RATES[count] >> 16)
+            self.probability[model] = p - (p * memory.rates[count] >> memory.rate_shift)
             self.code -= bound
             range_ -= bound
             bit = 1
         else:
-            self.probability[model] = p + ((65536 - p) * RATES[count] >> 16)
+            self.probability[model] = p + ((memory.one - p) * memory.rates[count] >> memory.rate_shift)
             range_ = bound
             bit = 0
-        if count < 255:
+        if count < memory.last:
             self.seen[model] = count + 1
         while range_ < 0x1000000:
             range_ <<= 8
@@ -231,9 +258,7 @@ class _Decoder:
         if self.at <= len(self.data):
             return self.data[self.at - 1]
         if self.code and self.at > len(self.data) + PAST_END:
-            raise PayloadError(
-                "an adaptive section must have bytes for its symbols", f"codes_size={len(self.data) - 4}"
-            )
+            raise PayloadError("a section of bits must have bytes for its symbols", f"codes_size={len(self.data) - 4}")
         return 0
 
     def ended(self) -> bool:
@@ -250,6 +275,8 @@ def decode_symbols(
     zeros: str = "dense",
     a: int = 0,
     b: int = 0,
+    *,
+    steady: bool = False,
 ) -> np.ndarray:
     """Decodes what `encode_symbols` coded.
 
@@ -265,7 +292,7 @@ def decode_symbols(
     if data.startswith(b"\xff\xff\xff\xff"):
         raise PayloadError("an entropy-coded section must not start with four bytes of 255", f"codes_size={len(data)}")
     model = _Model(num_bits, zero_symbol, row, zeros, a, b)
-    decoder = _Decoder(data, model.size)
+    decoder = _Decoder(data, model.size, _STEADY if steady else _ADAPTIVE)
     symbols = bytearray()
     if zero_symbol is None:
         symbol = _tree_walk(model, decoder.bit)

@@ -12,6 +12,7 @@ from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import Payload, read
 from tfcompress.codec.coders.native import native_coders
+from tfcompress.codec.layout import BIT_CODERS
 from tfcompress.convert.graph import load
 from tfcompress.convert.verify.inspect import constants
 from tfcompress.convert.verify.shipped import Answer, Shipped, in_order
@@ -20,7 +21,7 @@ from tfcompress.recipe import Promise
 
 __all__ = ["AuditResult", "AuditRow", "audit"]
 
-# The adaptive decoder in Python takes about half a microsecond per bit coded: 4 M weights take it 5 to 10 s.
+# A decoder of bits in Python takes about half a microsecond per bit coded: 4 M weights take it 5 to 10 s.
 REFERENCE_CODES = 2**22
 _TYPE_NAMES = {code: name.lower() for name, code in vars(schema.TensorType).items() if isinstance(code, int)}
 
@@ -163,10 +164,10 @@ class _Reader:
                 "nothing to compare it with"
             ]
             return held
-        if held.coder == "adaptive" and math.prod(held.weight.shape) > REFERENCE_CODES:
+        if held.coder in BIT_CODERS and math.prod(held.weight.shape) > REFERENCE_CODES:
             self.notes.append(
                 f"the symbols of a payload of shape {held.weight.shape} were decoded by the native library alone: the "
-                "reference would take minutes for an adaptive payload of this size"
+                "reference would take minutes for a payload of this size and coder"
             )
         else:
             held = read(payload, reference=True)

@@ -45,7 +45,7 @@ class TensorInfo:
             their exponents, and sign and mantissa as they are.
         bits_per_weight: 8 * bytes / weights.
         ram_bytes: Resident bytes once the interpreter is ready, without what XNNPACK copies.
-        coder: "plain", "adaptive" or "rans" for a payload, else None.
+        coder: "plain", "adaptive", "steady" or "rans" for a payload, else None.
         zeros: "dense", "bitmap", "run_length", "blocks" or "n_of_m" for a payload, else None.
         has_bias: Whether the op's bias is inside the payload.
         runs: "kernel" where ops of ours compute with the packed weight, "decoded" where it is decoded for stock ops

@@ -11,7 +11,8 @@ enum {
   HEADER_SIZE = 12,
   ZERO_MODELS = 32,
   BLOCK_MODELS = 4,
-  MODEL_SIZE = 3,
+  ADAPTIVE_MODEL = 3,  // Bytes: p, then k.
+  STEADY_MODEL = 6,
   RANS_LANES = 32,
   PAST_END = 20,
   RANS_TOTAL = 4096
@@ -141,6 +142,10 @@ static bool num_bits_fits(tfc_encoding encoding, uint32_t bits) {
   return false;
 }
 
+static bool codes_bits(const tfc_info* info) {
+  return info->coder == TFC_ADAPTIVE || info->coder == TFC_STEADY;
+}
+
 static tfc_status read_fixed_fields(tfc_info* info) {
   const uint8_t* at = info->payload + 8;
   if (at[1] < TFC_UNIFORM || at[1] > TFC_FLOAT) return TFC_BAD_ENCODING;
@@ -148,15 +153,13 @@ static tfc_status read_fixed_fields(tfc_info* info) {
   info->num_bits = at[2];
   if (!num_bits_fits(info->encoding, info->num_bits)) return TFC_BAD_NUM_BITS;
   const uint32_t coder = at[3] & 3, zeros = at[3] >> 2 & 7;
-  if (coder > TFC_RANS || zeros > TFC_N_OF_M || at[3] > 127)
-    return TFC_BAD_FORM;
+  if (zeros > TFC_N_OF_M || at[3] > 127) return TFC_BAD_FORM;
   info->coder = (tfc_coder)coder;
   info->zeros = (tfc_zeros)zeros;
   info->type = (tfc_type)(at[3] >> 5 & 3);
   const bool integer = info->type == TFC_INT8 || info->type == TFC_INT4;
   if (integer && info->encoding == TFC_FLOAT) return TFC_BAD_FORM;
-  if (info->coder == TFC_ADAPTIVE &&
-      (zeros == TFC_BITMAP || zeros == TFC_RUN_LENGTH))
+  if (codes_bits(info) && (zeros == TFC_BITMAP || zeros == TFC_RUN_LENGTH))
     return TFC_BAD_FORM;
   return TFC_OK;
 }
@@ -245,7 +248,7 @@ static tfc_status read_zeros(tfc_info* info, cursor* c, uint64_t* side_size) {
       return TFC_BAD_ZEROS;
     *side_size = bytes_of_bits(info->count / b * a * position_bits(b));
   }
-  if (info->coder == TFC_ADAPTIVE) *side_size = 0;
+  if (codes_bits(info)) *side_size = 0;
   return TFC_OK;
 }
 
@@ -311,15 +314,19 @@ static bool has_history(const tfc_info* info) {
   return info->zero_symbol >= 0 && info->zeros != TFC_N_OF_M;
 }
 
-// Adaptive: models, then which symbols of the last row are not zero, then which
-// of its blocks were written. rANS: starts of the symbols and their end, then
-// the states.
+static uint32_t model_size(const tfc_info* info) {
+  return info->coder == TFC_STEADY ? STEADY_MODEL : ADAPTIVE_MODEL;
+}
+
+// Coders of bits: models, then which symbols of the last row are not zero, then
+// which of its blocks were written. rANS: starts of the symbols and their end,
+// then the states.
 static uint64_t workspace_of(const tfc_info* info) {
   if (info->coder == TFC_PLAIN) return 0;
   if (info->coder == TFC_RANS)
     return 2 * ((uint64_t)info->symbols + 1) + 4 * RANS_LANES;
-  uint64_t size = MODEL_SIZE * ((UINT64_C(1) << info->symbol_bits) +
-                                ZERO_MODELS + BLOCK_MODELS);
+  uint64_t size = model_size(info) * ((UINT64_C(1) << info->symbol_bits) +
+                                      ZERO_MODELS + BLOCK_MODELS);
   if (has_history(info)) size += bytes_of_bits(info->row);
   if (info->zeros == TFC_BLOCKS)
     size += bytes_of_bits(info->row / info->zeros_a);
@@ -455,19 +462,20 @@ static tfc_status start_adaptive(decoder* d, uint8_t* workspace) {
   const size_t size = d->codes.size;
   if (size > 0 && d->codes.data[size - 1] == 0) return TFC_BAD_CODES;
   d->models = workspace;
-  const size_t models =
-      ((size_t)1 << info->symbol_bits) + ZERO_MODELS + BLOCK_MODELS;
-  for (size_t i = 0; i < models; ++i) {
-    d->models[MODEL_SIZE * i] = 0;  // p = 32768
-    d->models[MODEL_SIZE * i + 1] = 128;
-    d->models[MODEL_SIZE * i + 2] = 0;  // k
+  const size_t models = model_size(info) * (((size_t)1 << info->symbol_bits) +
+                                            ZERO_MODELS + BLOCK_MODELS);
+  // p is a half: 2^15 in units of 2^-16, or 2^27 in units of 2^-28.
+  memset(d->models, 0, models);
+  if (info->coder == TFC_STEADY) {
+    for (size_t i = 0; i < models; i += STEADY_MODEL) d->models[i + 3] = 8;
+  } else {
+    for (size_t i = 0; i < models; i += ADAPTIVE_MODEL) d->models[i + 1] = 128;
   }
-  d->row_nonzero = d->models + MODEL_SIZE * models;
+  d->row_nonzero = d->models + models;
   d->row_written = d->row_nonzero +
                    (has_history(info) ? (size_t)bytes_of_bits(info->row) : 0);
   // What comes before the first row counts as not zero, and as written.
-  memset(d->row_nonzero, 255,
-         (size_t)info->workspace_size - MODEL_SIZE * models);
+  memset(d->row_nonzero, 255, (size_t)info->workspace_size - models);
   d->nonzero_1 = d->nonzero_2 = d->written_1 = 1;
   d->range = UINT32_C(0xFFFFFFFF);
   for (int i = 0; i < 4; ++i) d->code = d->code << 8 | code_byte(d);
@@ -475,30 +483,59 @@ static tfc_status start_adaptive(decoder* d, uint8_t* workspace) {
   return d->code < d->range ? TFC_OK : TFC_BAD_CODES;
 }
 
-static uint32_t adaptive_bit(decoder* d, size_t model) {
-  uint8_t* m = d->models + MODEL_SIZE * model;
-  uint32_t p = (uint32_t)m[0] | (uint32_t)m[1] << 8;
-  uint32_t probability = p >> 4;
-  if (probability < 1) probability = 1;  // At most 4095, since p < 65536.
-  const uint32_t bound = (d->range >> 12) * probability;
-  const uint32_t rate = UINT32_C(131072) / (2 * (uint32_t)m[2] + 3);
+// Decodes a bit, a 0 of which has the part `bound` of the range.
+static uint32_t split_range(decoder* d, uint32_t bound) {
   const uint32_t bit = d->code >= bound;
   if (bit) {
     d->code -= bound;
     d->range -= bound;
-    p -= (p * rate) >> 16;
   } else {
     d->range = bound;
-    p += ((65536 - p) * rate) >> 16;
   }
-  m[0] = (uint8_t)(p & 255);
-  m[1] = (uint8_t)(p >> 8);
-  if (m[2] < 255) ++m[2];
   while (d->range < RANGE_LOW) {
     d->range <<= 8;
     d->code = d->code << 8 | code_byte(d);
   }
   return bit;
+}
+
+static uint32_t adaptive_bit(decoder* d, uint8_t* m) {
+  uint32_t p = (uint32_t)m[0] | (uint32_t)m[1] << 8;
+  uint32_t probability = p >> 4;
+  if (probability < 1) probability = 1;  // At most 4095, since p < 65536.
+  const uint32_t rate = UINT32_C(131072) / (2 * (uint32_t)m[2] + 3);
+  const uint32_t bit = split_range(d, (d->range >> 12) * probability);
+  if (bit)
+    p -= (p * rate) >> 16;
+  else
+    p += ((65536 - p) * rate) >> 16;
+  m[0] = (uint8_t)(p & 255);
+  m[1] = (uint8_t)(p >> 8);
+  if (m[2] < 255) ++m[2];
+  return bit;
+}
+
+static uint32_t steady_bit(decoder* d, uint8_t* m) {
+  uint32_t p = load32(m), k = (uint32_t)m[4] | (uint32_t)m[5] << 8;
+  uint32_t probability = p >> 12;
+  if (probability < 1) probability = 1;
+  const uint64_t rate = (UINT32_C(1) << 25) / (2 * k + 3);
+  const uint32_t bit =
+      split_range(d, (uint32_t)((uint64_t)d->range * probability >> 16));
+  if (bit)
+    p -= (uint32_t)(p * rate >> 24);
+  else
+    p += (uint32_t)(((UINT32_C(1) << 28) - p) * rate >> 24);
+  for (int i = 0; i < 4; ++i) m[i] = (uint8_t)(p >> 8 * i);
+  if (k < 16383) ++k;
+  m[4] = (uint8_t)(k & 255);
+  m[5] = (uint8_t)(k >> 8);
+  return bit;
+}
+
+static uint32_t model_bit(decoder* d, size_t model) {
+  uint8_t* m = d->models + model_size(d->info) * model;
+  return d->info->coder == TFC_STEADY ? steady_bit(d, m) : adaptive_bit(d, m);
 }
 
 static uint32_t bit_at(const uint8_t* bits, uint64_t index) {
@@ -520,7 +557,7 @@ static uint32_t adaptive_tree(decoder* d) {
   while (node < leaves) {
     const uint32_t bit = node == zero_parent
                              ? 1 - ((uint32_t)info->zero_symbol & 1)
-                             : adaptive_bit(d, node);
+                             : model_bit(d, node);
     node = 2 * node + bit;
   }
   return node - leaves;
@@ -532,8 +569,7 @@ static uint32_t adaptive_symbol(decoder* d, uint32_t zero_model) {
   const tfc_info* info = d->info;
   if (info->zero_symbol < 0) return adaptive_tree(d);
   const size_t model = ((size_t)1 << info->symbol_bits) + zero_model;
-  return adaptive_bit(d, model) ? adaptive_tree(d)
-                                : (uint32_t)info->zero_symbol;
+  return model_bit(d, model) ? adaptive_tree(d) : (uint32_t)info->zero_symbol;
 }
 
 static uint32_t adaptive_value(decoder* d) {
@@ -546,8 +582,8 @@ static uint32_t adaptive_value(decoder* d) {
 static bool adaptive_block(decoder* d) {
   const uint64_t block = d->column / d->info->zeros_a;
   const size_t models = ((size_t)1 << d->info->symbol_bits) + ZERO_MODELS;
-  d->written_1 = adaptive_bit(
-      d, models + d->written_1 + 2 * bit_at(d->row_written, block));
+  d->written_1 =
+      model_bit(d, models + d->written_1 + 2 * bit_at(d->row_written, block));
   put_bit(d->row_written, block, d->written_1);
   return d->written_1 != 0;
 }
@@ -635,7 +671,7 @@ static bool rans_ends(const decoder* d) {
 // The next value of the codes section, whatever its coder.
 static bool next_value(decoder* d, uint32_t* value) {
   bool read = true;
-  if (d->info->coder == TFC_ADAPTIVE)
+  if (codes_bits(d->info))
     *value = adaptive_value(d);
   else if (d->info->coder == TFC_RANS)
     read = rans_value(d, value);
@@ -647,7 +683,7 @@ static bool next_value(decoder* d, uint32_t* value) {
 
 static bool values_end(const decoder* d) {
   if (d->info->coder == TFC_RANS) return rans_ends(d);
-  if (d->info->coder == TFC_ADAPTIVE) return !d->overrun;
+  if (codes_bits(d->info)) return !d->overrun;
   return d->codes.at == d->codes.size && d->codes.held == 0;
 }
 
@@ -684,7 +720,7 @@ static tfc_status next_run_length(decoder* d, uint32_t* symbol) {
 static tfc_status next_of_block(decoder* d, uint32_t* symbol) {
   if (d->position == 0) {
     uint32_t written = 0;
-    if (d->info->coder == TFC_ADAPTIVE)
+    if (codes_bits(d->info))
       written = adaptive_block(d);
     else if (!read_bits(&d->side, 1, &written))
       return TFC_BAD_SIDE;
@@ -717,11 +753,11 @@ static tfc_status next_of_group(decoder* d, uint32_t* symbol) {
   if (d->position == 0) {
     d->nonzeros = 0;
     d->zero_unlisted = false;
-    if (d->info->coder != TFC_ADAPTIVE && !read_group(d)) return TFC_BAD_SIDE;
+    if (!codes_bits(d->info) && !read_group(d)) return TFC_BAD_SIDE;
   }
-  const bool adaptive = d->info->coder == TFC_ADAPTIVE;
-  const bool written = adaptive ? d->nonzeros < d->info->zeros_a
-                                : (d->listed >> d->position & 1) != 0;
+  const bool written = codes_bits(d->info)
+                           ? d->nonzeros < d->info->zeros_a
+                           : (d->listed >> d->position & 1) != 0;
   if (written && !next_value(d, symbol)) return TFC_BAD_CODES;
   if (*symbol != (uint32_t)d->info->zero_symbol)
     ++d->nonzeros;
@@ -753,7 +789,7 @@ static tfc_status next_symbol(decoder* d, uint32_t* symbol) {
       status = next_of_group(d, symbol);
       break;
   }
-  if (d->info->coder == TFC_ADAPTIVE && has_history(d->info))
+  if (codes_bits(d->info) && has_history(d->info))
     remember_symbol(d, *symbol != (uint32_t)d->info->zero_symbol);
   if (++d->column == d->info->row) d->column = 0;
   return status;
@@ -865,7 +901,7 @@ static tfc_status start(decoder* d, const tfc_info* info, void* workspace,
   d->raw = bits_from(info, info->raw_at, info->size);
   if (info->zeros == TFC_RUN_LENGTH) d->entries = info->zeros_b;
   if (info->coder == TFC_RANS) return start_rans(d, workspace);
-  return info->coder == TFC_ADAPTIVE ? start_adaptive(d, workspace) : TFC_OK;
+  return codes_bits(info) ? start_adaptive(d, workspace) : TFC_OK;
 }
 
 tfc_status tfc_decode_into(const tfc_info* info, void* out, size_t out_size,

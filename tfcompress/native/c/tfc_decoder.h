@@ -62,7 +62,12 @@ typedef enum tfc_encoding {
   TFC_FLOAT
 } tfc_encoding;
 
-typedef enum tfc_coder { TFC_PLAIN, TFC_ADAPTIVE, TFC_RANS } tfc_coder;
+typedef enum tfc_coder {
+  TFC_PLAIN,
+  TFC_ADAPTIVE,
+  TFC_RANS,
+  TFC_STEADY
+} tfc_coder;
 
 typedef enum tfc_zeros {
   TFC_DENSE,

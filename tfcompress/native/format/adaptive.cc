@@ -14,7 +14,7 @@ namespace {
 
 // The symbols of one section, in the order in which the format codes them. With
 // a BitEncoder `symbols` is read, with a BitDecoder it is written.
-template <typename Coder>
+template <typename Coder, typename Model>
 class Walk {
   // Symbols or blocks between two looks at whether the section has ended: a few
   // bytes can stand for very many zeros.
@@ -158,20 +158,19 @@ class Walk {
   const SymbolLayout layout_;
   uint8_t* const symbols_;
   Coder& coder_;
-  std::vector<BitModel> tree_;
-  BitModel zeros_[32], blocks_[4];
+  std::vector<Model> tree_;
+  Model zeros_[32], blocks_[4];
   uint32_t sibling_ = 0, known_bit_ = 0;
   bool largest_ = false;
 };
 
-}  // namespace
-
-std::vector<uint8_t> EncodeAdaptive(const SymbolLayout& layout,
-                                    const uint8_t* symbols) {
+template <typename Model>
+std::vector<uint8_t> Encode(const SymbolLayout& layout,
+                            const uint8_t* symbols) {
   // The walk writes back what it reads.
   std::vector<uint8_t> copy(symbols, symbols + layout.count);
   BitEncoder encoder;
-  Walk<BitEncoder> walk(layout, copy.data(), encoder);
+  Walk<BitEncoder, Model> walk(layout, copy.data(), encoder);
   walk.Run();
   if (walk.Strange()) {
     throw Error("every symbol must be smaller than the alphabet");
@@ -185,8 +184,9 @@ std::vector<uint8_t> EncodeAdaptive(const SymbolLayout& layout,
   return encoder.Finish();
 }
 
-void DecodeAdaptive(const SymbolLayout& layout, const uint8_t* section,
-                    uint64_t size, uint8_t* symbols) {
+template <typename Model>
+void Decode(const SymbolLayout& layout, const uint8_t* section, uint64_t size,
+            uint8_t* symbols) {
   if (size > 0 && section[size - 1] == 0) {
     throw Error("an entropy-coded section must not end in a zero byte",
                 "codes_size=" + std::to_string(size));
@@ -197,15 +197,32 @@ void DecodeAdaptive(const SymbolLayout& layout, const uint8_t* section,
         "an entropy-coded section must not start with four bytes of "
         "255");
   }
-  Walk<BitDecoder> walk(layout, symbols, decoder);
+  Walk<BitDecoder, Model> walk(layout, symbols, decoder);
   walk.Run();
   if (decoder.Overrun()) {
-    throw Error("an adaptive section must have bytes for its symbols",
+    throw Error("a section of bits must have bytes for its symbols",
                 "codes_size=" + std::to_string(size));
   }
   if (walk.Strange()) {
     throw Error("every symbol must be smaller than the alphabet",
                 "alphabet=" + std::to_string(layout.alphabet));
+  }
+}
+
+}  // namespace
+
+std::vector<uint8_t> EncodeAdaptive(const SymbolLayout& layout, Memory memory,
+                                    const uint8_t* symbols) {
+  return memory == Memory::kSteady ? Encode<SteadyModel>(layout, symbols)
+                                   : Encode<AdaptiveModel>(layout, symbols);
+}
+
+void DecodeAdaptive(const SymbolLayout& layout, Memory memory,
+                    const uint8_t* section, uint64_t size, uint8_t* symbols) {
+  if (memory == Memory::kSteady) {
+    Decode<SteadyModel>(layout, section, size, symbols);
+  } else {
+    Decode<AdaptiveModel>(layout, section, size, symbols);
   }
 }
 

@@ -10,14 +10,17 @@
 
 namespace tfc {
 
+// What the models remember: the last 256 bits of a kind, or 16,384.
+enum class Memory { kAdaptive, kSteady };
+
 // The shortest section that decodes to these symbols.
-std::vector<uint8_t> EncodeAdaptive(const SymbolLayout& layout,
+std::vector<uint8_t> EncodeAdaptive(const SymbolLayout& layout, Memory memory,
                                     const uint8_t* symbols);
 
 // Throws Error when no encoder writes such a section. `symbols` has
 // layout.count bytes, whose content is unspecified then.
-void DecodeAdaptive(const SymbolLayout& layout, const uint8_t* section,
-                    uint64_t size, uint8_t* symbols);
+void DecodeAdaptive(const SymbolLayout& layout, Memory memory,
+                    const uint8_t* section, uint64_t size, uint8_t* symbols);
 
 }  // namespace tfc
 

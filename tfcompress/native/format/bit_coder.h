@@ -1,5 +1,5 @@
-// A binary range coder with adaptive models (tfcompress/codec/FORMAT.md,
-// section 5.1).
+// A binary range coder with models that follow what they see
+// (tfcompress/codec/FORMAT.md, section 5.1).
 //
 // Encoder and decoder have one face, so that what they code is written once:
 // Bit(model, bit) codes the bit and gives it back, or ignores it and gives the
@@ -14,31 +14,54 @@
 
 namespace tfc {
 
-struct BitModel {
-  uint16_t zero_probability = 32768;  // in units of 2^-16
-  uint16_t bits_seen = 0;
+// Remembers the last 256 bits.
+class AdaptiveModel {
+ public:
+  uint32_t BoundOf(uint32_t range) const {
+    return (range >> 12) * std::max<uint32_t>(zero_probability_ >> 4, 1);
+  }
+
+  void Adapt(uint32_t bit) {
+    const uint32_t p = zero_probability_, rate = kRates[bits_seen_];
+    zero_probability_ = static_cast<uint16_t>(
+        bit ? p - ((p * rate) >> 16) : p + (((65536 - p) * rate) >> 16));
+    bits_seen_ += bits_seen_ < kRates.size() - 1;
+  }
+
+ private:
+  static constexpr std::array<uint16_t, 256> kRates = [] {
+    std::array<uint16_t, 256> rates{};
+    for (uint32_t k = 0; k < 256; ++k) {
+      rates[k] = static_cast<uint16_t>(131072 / (2 * k + 3));
+    }
+    return rates;
+  }();
+
+  uint16_t zero_probability_ = 32768;  // in units of 2^-16
+  uint16_t bits_seen_ = 0;
 };
 
-inline constexpr std::array<uint16_t, 256> kAdaptationRates = [] {
-  std::array<uint16_t, 256> rates{};
-  for (uint32_t k = 0; k < 256; ++k) {
-    rates[k] = static_cast<uint16_t>(131072 / (2 * k + 3));
+// Remembers the last 16,384 bits.
+class SteadyModel {
+ public:
+  uint32_t BoundOf(uint32_t range) const {
+    const uint32_t p = std::max<uint32_t>(zero_probability_ >> 12, 1);
+    return static_cast<uint32_t>((uint64_t{range} * p) >> 16);
   }
-  return rates;
-}();
 
-inline uint32_t BoundOf(const BitModel& model, uint32_t range) {
-  return (range >> 12) * std::max<uint32_t>(model.zero_probability >> 4, 1);
-}
+  void Adapt(uint32_t bit) {
+    const uint64_t rate = (1u << 25) / (2 * bits_seen_ + 3);
+    const uint32_t p = zero_probability_;
+    zero_probability_ =
+        bit ? p - static_cast<uint32_t>((p * rate) >> 24)
+            : p + static_cast<uint32_t>((((1u << 28) - p) * rate) >> 24);
+    bits_seen_ += bits_seen_ < 16383;
+  }
 
-inline void Adapt(BitModel& model, uint32_t bit) {
-  const uint32_t p = model.zero_probability;
-  const uint32_t rate = kAdaptationRates[model.bits_seen];
-  const uint32_t moved =
-      bit ? p - ((p * rate) >> 16) : p + (((65536 - p) * rate) >> 16);
-  model.zero_probability = static_cast<uint16_t>(moved);
-  model.bits_seen += model.bits_seen < 255;
-}
+ private:
+  uint32_t zero_probability_ = 1u << 27;  // in units of 2^-28
+  uint32_t bits_seen_ = 0;
+};
 
 inline constexpr uint32_t kLowestRange = 1u << 24;
 
@@ -48,8 +71,9 @@ class BitEncoder {
 
   bool Ended() const { return false; }
 
-  uint32_t Bit(BitModel& model, uint32_t bit) {
-    const uint32_t bound = BoundOf(model, range_);
+  template <typename Model>
+  uint32_t Bit(Model& model, uint32_t bit) {
+    const uint32_t bound = model.BoundOf(range_);
     if (bit) {
       low_ += bound;
       range_ -= bound;
@@ -57,7 +81,7 @@ class BitEncoder {
     } else {
       range_ = bound;
     }
-    Adapt(model, bit);
+    model.Adapt(bit);
     while (range_ < kLowestRange) {
       bytes_.push_back(static_cast<uint8_t>(low_ >> 24));
       low_ = (low_ << 8) & 0xFFFFFFFFu;
@@ -109,8 +133,9 @@ class BitDecoder {
   // No encoder writes a section that needs so many zeros past its end.
   bool Overrun() const { return overrun_; }
 
-  uint32_t Bit(BitModel& model, uint32_t) {
-    const uint32_t bound = BoundOf(model, range_);
+  template <typename Model>
+  uint32_t Bit(Model& model, uint32_t) {
+    const uint32_t bound = model.BoundOf(range_);
     const uint32_t bit = code_ >= bound;
     if (bit) {
       code_ -= bound;
@@ -118,7 +143,7 @@ class BitDecoder {
     } else {
       range_ = bound;
     }
-    Adapt(model, bit);
+    model.Adapt(bit);
     while (range_ < kLowestRange) {
       range_ <<= 8;
       code_ = (code_ << 8) | NextByte();

@@ -32,13 +32,18 @@ Result Guarded(Result failed, char* error, size_t error_size, Body body) {
   return failed;
 }
 
-constexpr int kAdaptive = 1, kRans = 2;
+constexpr int kRans = int(tfc::Coder::kRans);
+
+tfc::Memory MemoryOf(int coder) {
+  return coder == int(tfc::Coder::kSteady) ? tfc::Memory::kSteady
+                                           : tfc::Memory::kAdaptive;
+}
 
 tfc::SymbolLayout LayoutOf(int coder, uint64_t count, int num_bits,
                            int alphabet, int zero, uint64_t row, int zeros,
                            uint64_t a, uint64_t b) {
-  if (coder != kAdaptive && coder != kRans) {
-    throw tfc::Error("coder must be 1 (adaptive) or 2 (rANS)",
+  if (coder < int(tfc::Coder::kAdaptive) || coder > int(tfc::Coder::kSteady)) {
+    throw tfc::Error("coder must be 1 (adaptive), 2 (rANS) or 3 (steady)",
                      "coder=" + std::to_string(coder));
   }
   const tfc::SymbolLayout layout{
@@ -74,8 +79,8 @@ int64_t tfc_encode_symbols(int coder, const uint8_t* symbols, uint64_t count,
     const tfc::SymbolLayout layout =
         LayoutOf(coder, count, num_bits, alphabet, zero, row, zeros, a, b);
     const std::vector<uint8_t> section =
-        coder == kAdaptive ? tfc::EncodeAdaptive(layout, symbols)
-                           : tfc::EncodeRans(symbols, count, alphabet);
+        coder == kRans ? tfc::EncodeRans(symbols, count, alphabet)
+                       : tfc::EncodeAdaptive(layout, MemoryOf(coder), symbols);
     if (section.size() > capacity) {
       throw tfc::Error("the section must fit into its buffer",
                        "bytes=" + std::to_string(section.size()) +
@@ -93,10 +98,10 @@ int tfc_decode_symbols(int coder, const uint8_t* section, uint64_t size,
   return Guarded(1, error, error_size, [&] {
     const tfc::SymbolLayout layout =
         LayoutOf(coder, count, num_bits, alphabet, zero, row, zeros, a, b);
-    if (coder == kAdaptive) {
-      tfc::DecodeAdaptive(layout, section, size, symbols);
-    } else {
+    if (coder == kRans) {
       tfc::DecodeRans(section, size, alphabet, symbols, count);
+    } else {
+      tfc::DecodeAdaptive(layout, MemoryOf(coder), section, size, symbols);
     }
     return 0;
   });

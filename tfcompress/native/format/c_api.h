@@ -20,7 +20,8 @@ TFC_EXPORT int tfc_decode(const uint8_t* payload, size_t size, float* out,
                           size_t count, char* error, size_t error_size);
 
 // The coders of symbols, one a byte (tfcompress/codec/FORMAT.md, section 5).
-// coder: 1 adaptive, 2 rANS (of the values of section 3; zeros, a, b are 0).
+// coder: 1 adaptive, 2 rANS (of the values of section 3; zeros, a, b are 0), 3
+// steady.
 // alphabet: symbols of the encoding. zero: the zero symbol, or -1. zeros: 0
 // dense, 3 blocks of a, 4 at most a of b.
 

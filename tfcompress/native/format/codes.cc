@@ -62,9 +62,11 @@ void DecodeValues(const Payload& payload, uint8_t* values, uint64_t count) {
 
 std::vector<uint8_t> DecodeSymbols(const Payload& payload) {
   std::vector<uint8_t> symbols(payload.num_codes);
-  if (payload.coder == Coder::kAdaptive) {
-    DecodeAdaptive(payload.Layout(), payload.codes.data, payload.codes.size,
-                   symbols.data());
+  if (CodesBits(payload.coder)) {
+    const Memory memory =
+        payload.coder == Coder::kSteady ? Memory::kSteady : Memory::kAdaptive;
+    DecodeAdaptive(payload.Layout(), memory, payload.codes.data,
+                   payload.codes.size, symbols.data());
     return symbols;
   }
   const uint64_t num_values = CountValues(payload);

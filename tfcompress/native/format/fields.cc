@@ -97,7 +97,7 @@ void TakeBiasSize(Reader& reader, const Payload& payload, SectionSizes& sizes) {
 uint64_t SideSize(const Payload& payload) {
   const uint64_t n = payload.num_codes, a = payload.zeros_a;
   const uint64_t b = payload.zeros_b;
-  if (payload.coder == Coder::kAdaptive) return 0;
+  if (CodesBits(payload.coder)) return 0;
   switch (payload.zeros) {
     case Zeros::kDense:
       break;
@@ -153,11 +153,9 @@ void SetFixedFields(const uint8_t* bytes, Payload& payload) {
   }
   payload.num_bits = num_bits;
   const int coder = form & 3, zeros = form >> 2 & 7;
-  if (coder > int(Coder::kRans) || zeros > int(Zeros::kNOfM) || form > 127) {
-    throw Error(
-        "a payload's form must hold a coder of 0 to 2 and zeros of 0 "
-        "to 4",
-        Number("form", form));
+  if (zeros > int(Zeros::kNOfM) || form > 127) {
+    throw Error("a payload's form must hold zeros of 0 to 4 and bit 7 of 0",
+                Number("form", form));
   }
   payload.coder = Coder(coder);
   payload.zeros = Zeros(zeros);
@@ -166,9 +164,9 @@ void SetFixedFields(const uint8_t* bytes, Payload& payload) {
     throw Error("a payload of integers must have an encoding of 1 to 5",
                 Number("encoding", encoding) + ", " + Number("form", form));
   }
-  if (payload.coder == Coder::kAdaptive &&
+  if (CodesBits(payload.coder) &&
       (payload.zeros == Zeros::kBitmap || payload.zeros == Zeros::kRunLength)) {
-    throw Error("adaptive coding must go with dense zeros, blocks or n:m",
+    throw Error("a coder of bits must go with dense zeros, blocks or n:m",
                 Number("form", form));
   }
 }

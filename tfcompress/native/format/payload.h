@@ -21,7 +21,12 @@ enum class Encoding : uint8_t {
   kFloat
 };
 
-enum class Coder : uint8_t { kPlain, kAdaptive, kRans };
+enum class Coder : uint8_t { kPlain, kAdaptive, kRans, kSteady };
+
+// The coders of bits have no side section.
+inline bool CodesBits(Coder coder) {
+  return coder == Coder::kAdaptive || coder == Coder::kSteady;
+}
 
 // Of the decoded tensor.
 enum class ElementType : uint8_t { kFloat32, kInt8, kInt4, kFloat16 };
