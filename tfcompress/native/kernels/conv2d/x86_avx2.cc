@@ -2,77 +2,17 @@
 // times signed activations, added up in s16 for as many steps as cannot
 // overflow, then in s32. A weight of more than 4 bits is split into a low and a
 // high part that go their own way in s16 and meet in s32.
-#include "kernels/conv2d/x86_avx2.h"
+#include "kernels/conv2d/x86_avx2_operands.h"
 
 namespace tfc {
 namespace {
 
 constexpr int kRows = 4;
 
-// Each of the following gives, for 4 depths, the two vectors of unsigned
-// weights that are multiplied with the same activations.
-struct Operands {
-  __m256i first, second;
-};
-
-// Weights of <= 2 bits: outs 0-7 and outs 8-15.
-struct Crumbs {
-  static constexpr int kVectors = 2;
-  static constexpr int kStepBytes = 32;
-  static constexpr int kSafeSteps = 21;  // 42 x 2 x 127 x 3 = 32004
-  explicit Crumbs(const uint8_t*) {}
-
-  template <int kHalf>
-  Operands Get(const uint8_t* step) const {
-    const __m256i v = _mm256_srli_epi16(Load(step), 4 * kHalf);
-    const __m256i mask = _mm256_set1_epi8(3);
-    return {_mm256_and_si256(v, mask),
-            _mm256_and_si256(_mm256_srli_epi16(v, 2), mask)};
-  }
-};
-
-// Weights of <= 4 bits: outs 0-7 and outs 8-15.
-struct Nibbles {
-  static constexpr int kVectors = 2;  // of 8 outs
-  static constexpr int kStepBytes = 64;
-  static constexpr int kSafeSteps = 4;  // 8 x 2 x 127 x 15 = 30480
-  explicit Nibbles(const uint8_t*) {}
-
-  template <int kHalf>
-  Operands Get(const uint8_t* step) const {
-    const __m256i v = Load(step + 32 * kHalf);
-    return {LowNibbles(v), HighNibbles(v)};
-  }
-};
-
-// Weights of <= 8 bits: low nibbles and high nibbles of outs 0-7.
-struct Bytes : Nibbles {
-  static constexpr int kVectors = 1;
-  static constexpr int kHigh = 16;  // weight of the high part
-  using Nibbles::Nibbles;
-};
-
-// Palette indices: low and high parts of the levels of outs 0-7.
-struct Palette {
-  static constexpr int kVectors = 1;
-  static constexpr int kStepBytes = 32;
-  static constexpr int kSafeSteps = 2;  // 4 x 2 x 127 x 31 = 31496
-  static constexpr int kHigh = 1 << kPaletteLowBits;
-  __m256i low, high;
-
-  explicit Palette(const uint8_t* tables) {
-    const auto* halves = reinterpret_cast<const __m128i*>(tables);
-    low = _mm256_broadcastsi128_si256(_mm_loadu_si128(halves));
-    high = _mm256_broadcastsi128_si256(_mm_loadu_si128(halves + 1));
-  }
-
-  template <int kHalf>
-  Operands Get(const uint8_t* step) const {
-    const __m256i v = Load(step);
-    const __m256i index = kHalf == 0 ? LowNibbles(v) : HighNibbles(v);
-    return {_mm256_shuffle_epi8(low, index), _mm256_shuffle_epi8(high, index)};
-  }
-};
+// Blocks of weights that one row passes at the same time. The caches deliver
+// several streams faster than one: 4096 x 4096 of 4 bits takes 0.34 ms instead
+// of 0.52 where other programs use them, too (Zen 3).
+constexpr int kStreams = 4;
 
 // s16 sums of up to W::kSafeSteps steps of 8 depths.
 template <class W, int kTile>
@@ -188,11 +128,51 @@ struct Block {
       next += W::kSafeSteps * W::kStepBytes;
       a += W::kSafeSteps * kDepthStep;
     }
-    float* y = p.y + size_t{1} * row * p.out_channels + column;
+    Finish(row, sums, columns, column);
+  }
+
+  // One row of kStreams blocks from this one on.
+  void OneRow() const {
+    const int steps = p.depth / kDepthStep;
+    const size_t block = size_t{1} * steps * W::kStepBytes;
+    const int8_t* a = p.a;
+    const uint8_t* next = w;
+    __m256i sums[kStreams][W::kVectors][1];
+    Words<W, 1> words;
+    int done = (steps - 1) % W::kSafeSteps + 1;
+#pragma GCC unroll 4
+    for (int s = 0; s < kStreams; ++s) {
+      words.Sum(weights, next + s * block, a, 0, done);
+      Widen<true>(words, sums[s]);
+    }
+    next += done * W::kStepBytes;
+    a += done * kDepthStep;
+    for (; done < steps; done += W::kSafeSteps) {
+#pragma GCC unroll 4
+      for (int s = 0; s < kStreams; ++s) {
+        words.template SumAll<true>(weights, next + s * block, a, 0);
+        Widen<false>(words, sums[s]);
+      }
+      next += W::kSafeSteps * W::kStepBytes;
+      a += W::kSafeSteps * kDepthStep;
+    }
+#pragma GCC unroll 4
+    for (int s = 0; s < kStreams; ++s) {
+      const int first = column + s * 8 * W::kVectors;
+      Columns all[W::kVectors];
+      for (int v = 0; v < W::kVectors; ++v) all[v].Set(p, first + 8 * v);
+      Finish(0, sums[s], all, first);
+    }
+  }
+
+  template <int kTile>
+  inline void Finish(int row, const __m256i (&sums)[W::kVectors][kTile],
+                     const Columns (&all)[W::kVectors], int first) const {
+    float* y = p.y + size_t{1} * row * p.out_channels + first;
 #pragma GCC unroll 2
     for (int v = 0; v < W::kVectors; ++v) {
-      if (column + 8 * v < p.out_channels) {
-        Store(p, row, columns[v], range, y + 8 * v, sums[v]);
+      if (first + 8 * v < p.out_channels) {
+        Store(p, row, all[v], range, y + 8 * v, sums[v]);
       }
     }
   }
@@ -218,7 +198,15 @@ void Rows(const Block<W>& block) {
 template <class W>
 void Multiply(const Product& p) {
   Block<W> block(p);
-  for (; block.column < p.out_channels; block.column += 8 * W::kVectors) {
+  constexpr int kColumns = 8 * W::kVectors;
+  if (p.rows == 1) {
+    while (block.column + kStreams * kColumns <= p.out_channels) {
+      block.OneRow();
+      block.column += kStreams * kColumns;
+      block.w += size_t{kStreams} * (p.depth / kDepthStep) * W::kStepBytes;
+    }
+  }
+  for (; block.column < p.out_channels; block.column += kColumns) {
     for (int v = 0; v < W::kVectors; ++v) {
       block.columns[v].Set(p, block.column + 8 * v);
     }
