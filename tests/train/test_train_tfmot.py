@@ -81,7 +81,7 @@ def test_exact_masks_equal_those_of_tfmot_where_there_are_no_ties():
     parts = tfmot.parts()
     schedule = parts.pruning_schedule.ConstantSparsity(0.75, 0, frequency=1)
     weight = tf.Variable(np.random.default_rng(0).normal(size=(20, 30)).astype(np.float32))
-    masks = [tf.Variable(tf.ones((20, 30))) for _ in range(2)]
+    masks = [tf.Variable(tf.ones((20, 30), dtype)) for dtype in (tf.bool, tf.float32)]
     threshold, step = tf.Variable(0.0), tf.constant(0, tf.int64)
     tfmot.update_masks([(weight, masks[0], threshold, tf.abs)], step, Sparsity(target=0.75), schedule)
     parts.pruning_impl.Pruning(

@@ -19,7 +19,8 @@ class WeightCache:
     """w_hat of every target, filled again when the weights have changed.
 
     A hash of the weights and of the compression state tells whether they have. The cache is no
-    part of the model's weights: it is neither saved nor counted.
+    part of the model's weights: it is neither saved nor counted. It takes a float copy of them from the
+    first inference on; training alone does without.
 
     Args:
         transforms: The compressed variables.
@@ -28,13 +29,17 @@ class WeightCache:
 
     def __init__(self, transforms: Sequence[Transform], step: keras.Variable) -> None:
         self._transforms, self._step = tuple(transforms), step
-        self._values = tuple(_local(tf.zeros(t.variable.shape, tf.float32)) for t in self._transforms)
+        self._values: tuple[tf.Variable, ...] = ()
         self._fingerprint = _local(tf.zeros(len(self._transforms) + 1, tf.int32))
+        if tf.distribute.has_strategy():
+            self._allocate()  # no variable can be made once replicas run
 
     def refresh(self) -> None:
         """Computes w_hat again if anything that it depends on has changed."""
         if not self._transforms:
             return
+        if not self._values:
+            self._allocate()
         current = self._current_fingerprint()
 
         def fill() -> tf.Tensor:
@@ -44,6 +49,10 @@ class WeightCache:
             return tf.constant(True)
 
         tf.cond(tf.reduce_all(current == self._fingerprint), lambda: tf.constant(False), fill)
+
+    def _allocate(self) -> None:
+        with tf.init_scope():
+            self._values = tuple(_local(tf.zeros(t.variable.shape, tf.float32)) for t in self._transforms)
 
     def invalidate(self) -> None:
         """Forgets w_hat, after a mask was written from outside."""

@@ -40,8 +40,7 @@ def magnitude_mask(weight: tf.Tensor, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Te
         kept: Scalar int32, 1 to the number of weights.
 
     Returns:
-        The smallest kept magnitude (a scalar) and the mask (float32, the weight's shape; 1 stays, 0
-        is pruned).
+        The smallest kept magnitude (a scalar) and the mask (bool, the weight's shape; true is what stays).
     """
     bits = tf.bitcast(tf.reshape(tf.abs(weight), [-1]), tf.int32)
     index = tf.range(bits.shape[0])
@@ -50,7 +49,7 @@ def magnitude_mask(weight: tf.Tensor, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     wanted = kept - _count(bits > threshold)
     last = _largest(lambda bound: _count(equal & (index < bound)) < wanted, num_bits=bits.shape[0].bit_length())
     stays = (bits > threshold) | (equal & (index <= last))
-    return tf.bitcast(threshold, tf.float32), tf.reshape(tf.cast(stays, tf.float32), weight.shape)
+    return tf.bitcast(threshold, tf.float32), tf.reshape(stays, weight.shape)
 
 
 def _count(condition: tf.Tensor) -> tf.Tensor:

@@ -32,15 +32,15 @@ def drop_and_grow(weight: tf.Tensor, mask: tf.Tensor, score: tf.Tensor, share: t
 
     Args:
         weight: float32, any shape.
-        mask: float32 of 0 and 1, same shape.
+        mask: bool, same shape; true is what stays.
         score: float32, >= 0, same shape: what grows first, such as abs(dL/dw).
         share: float32 scalar, 0 to 1; the number is rounded.
 
     Returns:
-        The new mask, with as many ones as `mask`.
+        The new mask, with as many true values as `mask`.
     """
     kept = tf.cast(tf.reduce_sum(tf.cast(mask, tf.int32)), tf.int32)
     count = tf.minimum(tf.cast(tf.round(share * tf.cast(kept, tf.float32)), tf.int32), kept - 1)
-    _, survives = magnitude_mask(tf.where(mask > 0, tf.abs(weight) + _ABOVE_ZERO, 0.0), kept - count)
-    _, grows = magnitude_mask(tf.where(survives > 0, 0.0, score + _ABOVE_ZERO), tf.maximum(count, 1))
-    return tf.where(count > 0, survives + grows, mask)
+    _, survives = magnitude_mask(tf.where(mask, tf.abs(weight) + _ABOVE_ZERO, 0.0), kept - count)
+    _, grows = magnitude_mask(tf.where(survives, 0.0, score + _ABOVE_ZERO), tf.maximum(count, 1))
+    return tf.where(count > 0, survives | grows, mask)

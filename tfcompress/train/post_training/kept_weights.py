@@ -30,7 +30,7 @@ def fit_kept_weights(objective: Objective, transforms: Sequence[Transform], step
     """
     weights = [full_precision(transform.variable) for transform in transforms]
     masks = [
-        tf.ones_like(w) if t.mask is None else tf.identity(t.mask.value)
+        tf.ones_like(w) if t.mask is None else tf.cast(t.mask.value, tf.float32)
         for w, t in zip(weights, transforms, strict=True)
     ]
     units = [tf.math.reduce_std(weight) + 1e-8 for weight in weights]

@@ -45,7 +45,7 @@ class Pruner:
         self.variable, self.seed, self.channel_axes = variable, (target.seed, target.position), target.channel_axes
         self._channel_spans = [axis for axis in range(len(shape)) if axis not in target.channel_axes]
         self.schedule = rebuild_schedule(target.sparsity.schedule)
-        self.mask, self.threshold = make("mask", shape, 1.0), make("threshold", (), 0.0)
+        self.mask, self.threshold = make("mask", shape, True, dtype="bool"), make("threshold", (), 0.0)
         self.state = {"mask": self.mask, "threshold": self.threshold}
         self.importance = self.gradient = self.gate = None
         if self.frozen:
@@ -97,8 +97,12 @@ class Pruner:
             read: Gives the value of a trained variable.
             noise: What `draw` gave, where gates are random; else None.
         """
-        pruned = weight * tf.convert_to_tensor(self.mask.value)
+        pruned = self.masked(weight)
         return pruned if self.gate is None else pruned * self.gate.value(read, noise)
+
+    def masked(self, values: tf.Tensor) -> tf.Tensor:
+        """Values of the weight's shape, with 0 where the mask prunes."""
+        return tf.where(self.mask.value, values, 0.0)
 
     def draw(self, step: tf.Tensor | None) -> Noise | None:
         """The randomness of the gates in one training step; None without gates or without a step."""
@@ -106,8 +110,7 @@ class Pruner:
 
     def take_over(self, before: Pruner) -> None:
         """Takes the mask that an earlier phase has chosen; what its gates have closed since stays closed."""
-        mask = before.prune(tf.ones_like(before.mask.value), lambda variable: variable.value)
-        self.mask.assign(tf.cast(mask > 0, tf.float32))
+        self.mask.assign(before.prune(tf.ones(before.mask.shape), lambda variable: variable.value) > 0)
         self.threshold.assign(before.threshold.value)
 
     def renews_mask(self, step: tf.Tensor) -> tf.Tensor:

@@ -49,7 +49,7 @@ def _regrow_together(group: list[Pruner], step: tf.Tensor, updated: tf.Tensor) -
             for pruner in group:
                 weight, before = full_precision(pruner.variable), tf.convert_to_tensor(pruner.mask.value)
                 mask = drop_and_grow(weight, before, pruner.growth(step), share)
-                started = tf.where((mask > 0) & (before == 0), 0.0, weight)
+                started = tf.where(mask & ~before, 0.0, weight)
                 for variable, value in ((pruner.variable, started), (pruner.mask, mask)):
                     strategy.extended.update(variable._value, lambda v, new: v.assign(new), args=(value,))
             return tf.no_op()

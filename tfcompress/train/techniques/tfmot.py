@@ -85,7 +85,7 @@ def _pruning() -> type:
             score = tf.convert_to_tensor(weights)
             if self._sparsity.target is None:
                 bound = self._sparsity.threshold or 0.0
-                return bound, tf.cast(score > bound, tf.float32)
+                return bound, score > bound
             now = tf.cast(self._pruning_schedule(self._step_fn())[1], tf.float32)
             return magnitude_mask(score, kept_now(score.shape.num_elements(), self._sparsity.target, now))
 
@@ -96,7 +96,8 @@ def _pruning() -> type:
                 return threshold, tf.broadcast_to(mask, weights.shape)
             if self._sparsity.granularity == "block":
                 return self._block_mask(score)
-            return super()._maybe_update_block_mask(score)
+            threshold, mask = super()._maybe_update_block_mask(score)
+            return threshold, tf.cast(mask, tf.bool)  # n of m comes as numbers
 
         def _block_mask(self, score: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             # TFMOT takes 2-D weights only, and squeezes a single row or column of blocks away.
@@ -122,8 +123,8 @@ def update_masks(
     conditional updates than one (24 s against 5 s for three layers).
 
     Args:
-        pruned: (weight, mask, threshold, score) of each weight. The mask receives 1 for what stays
-            and 0 for what is pruned, the threshold the smallest score that stays; score gives the
+        pruned: (weight, mask, threshold, score) of each weight. The mask (bool) receives true for
+            what stays, the threshold the smallest score that stays; score gives the
             saliency of a weight's entries (or channels).
         step: Number of optimizer updates done.
         sparsity: Target, criterion and granularity.

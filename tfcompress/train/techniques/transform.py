@@ -127,7 +127,7 @@ class Transform:
         if self.coder is None:
             return weight
         coded = self.coder.compute(weight, mask, read)
-        return coded if self.mask is None else coded * mask
+        return coded if self.pruner is None else self.pruner.masked(coded)
 
     def _compute_from(
         self,
@@ -156,7 +156,7 @@ class Transform:
         return tape.gradient(value, wanted, output_gradients=upstream, unconnected_gradients="zero")
 
     def _mask_or_ones(self, weight: tf.Tensor) -> tf.Tensor:
-        return tf.ones_like(weight) if self.mask is None else tf.convert_to_tensor(self.mask.value)
+        return tf.ones_like(weight) if self.mask is None else tf.cast(self.mask.value, tf.float32)
 
     def start(self) -> None:
         """Fills scales and centroids from the masked weight as it is before training."""
