@@ -118,7 +118,7 @@ def test_bits_are_for_few_rows():
     for layer in ((1, 1, 512, 512), (FEW_ROWS, 1, 16, 16)):
         pack(net(layer, bits=1), speedup=lambda each: told.append(predicted_speedup(each)) or 1.0)
     assert told[0] > 1 > told[1]
-    assert all(len(costs) == 5 and min(costs) >= 0 for costs in COSTS.values())
+    assert all(len(costs) == 6 and min(costs) >= 0 for costs in COSTS.values())
 
 
 def test_equal_ops_get_the_same_answer_from_pack():

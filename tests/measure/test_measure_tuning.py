@@ -22,6 +22,9 @@ class Op:
     def alone(self) -> bytes:
         return b"plain"
 
+    def alone_by_kernel(self, pack) -> bytes | None:
+        return None if pack(b"plain") == b"plain" else pack(b"plain")
+
 
 def codes(symbols) -> Codes:
     return Codes(np.asarray(symbols, np.uint8), 4, np.ones(1, np.float32))

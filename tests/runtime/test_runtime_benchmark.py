@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from tfcompress.errors import InvalidInputError
-from tfcompress.runtime import benchmark, peak_memory
+from tfcompress.runtime import LoadFigures, benchmark, load_figures, peak_memory
 
 # The package's attribute of this name is the function.
 module = importlib.import_module("tfcompress.runtime.benchmark")
@@ -47,10 +47,12 @@ def test_runs_are_interleaved_and_rotate(float_path, monkeypatch):
 
 def test_ratio_is_the_median_over_rounds():
     times, first = np.array([1.0, 2.0, 4.0]), np.array([2.0, 4.0, 4.0])
-    found = module._timing(__file__, times, times, first, 7)
+    load = LoadFigures(peak_ram_bytes=7, anonymous_bytes=5, load_ms=2.0, first_ms=1.0)
+    found = module._timing(__file__, times, 2 * times, first, load)
     assert found.speedup == 2.0
     assert found.latency_ms == 2.0
-    assert found.peak_ram_bytes == 7
+    assert found.peak_ram_bytes == 7 and found.load == load
+    assert (found.wall_low_ms, found.wall_ms, found.wall_high_ms) == (3.0, 4.0, 6.0)
 
 
 def test_memory_of_a_model_grows_with_its_weights(tmp_path, float_path):
@@ -61,6 +63,9 @@ def test_memory_of_a_model_grows_with_its_weights(tmp_path, float_path):
     large = tmp_path / "large.tflite"
     large.write_bytes(tf.lite.TFLiteConverter.from_keras_model(model).convert())
     assert peak_memory(large) - peak_memory(float_path) > 8_000_000
+    found = load_figures(large)
+    assert found.anonymous_bytes < found.peak_ram_bytes
+    assert found.load_ms > 0 and found.first_ms > 0
 
 
 @pytest.mark.parametrize("options", [{"rounds": 0}, {"num_threads": 0}])

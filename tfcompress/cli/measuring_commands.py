@@ -17,20 +17,27 @@ def benchmark(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help=".tflite files; the first is the baseline.")],
     rounds: Annotated[int, typer.Option(help="Latency samples per file.")] = 50,
     threads: Annotated[int, typer.Option(help="Threads of each interpreter.")] = 1,
-    memory: Annotated[bool, typer.Option(help="Measure peak memory too, each file in a process of its own.")] = True,
+    memory: Annotated[
+        bool, typer.Option(help="Measure memory and load time too, each file in a process of its own.")
+    ] = True,
+    profile: Annotated[bool, typer.Option("--profile", help="Tell the time of each op of ours, too.")] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure latency and memory of files side by side.
+    """Measure latency, memory and load time of files side by side.
 
     Batch 1; the files run interleaved in one process, so that drift of the machine hits all alike.
 
     Exit code 2 on bad input.
     """
+    from rich.console import Group
+
     from tfcompress import runtime
-    from tfcompress.cli.tables import benchmark_table
+    from tfcompress.cli.tables import benchmark_table, profile_table
 
     result = runtime.benchmark(files, rounds=rounds, num_threads=threads, memory=memory)
-    emit(result.to_json(), as_json, lambda: benchmark_table(result))
+    found = [runtime.profile(file, rounds=rounds, num_threads=threads) for file in files if profile]
+    value = result.to_json() | ({"profiles": [each.to_json() for each in found]} if profile else {})
+    emit(value, as_json, lambda: Group(benchmark_table(result), *map(profile_table, found)))
 
 
 def evaluate(

@@ -9,30 +9,57 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 
 from tfcompress.report.wording import bytes_text, latency_text
-from tfcompress.runtime import Benchmark
+from tfcompress.runtime import Benchmark, Profile
 
 if TYPE_CHECKING:
     from tfcompress.convert import Difference, TensorInfo
 
-__all__ = ["benchmark_table", "diff_text", "rows_table"]
+__all__ = ["benchmark_table", "diff_text", "profile_table", "rows_table"]
 
 
 def benchmark_table(benchmark: Benchmark) -> Table:
-    """Files side by side; speeds are against the first."""
+    """Files side by side, medians with quartiles; speeds are against the first."""
     title = f"{benchmark.rounds} interleaved rounds, {benchmark.num_threads} thread(s)"
     table = Table(title=title, title_justify="left")
     table.add_column("file", overflow="fold")
-    for heading in ("bytes", "median", "quartiles", "speed", "peak memory"):
+    clock = "CPU time" if benchmark.num_threads == 1 else "wall time"
+    for heading in ("bytes", clock, "wall time", "speed", "load", "kept", "peak"):
         table.add_column(heading, justify="right")
     for timing in benchmark.timings:
+        load = timing.load
         table.add_row(
             timing.path,
             bytes_text(timing.bytes),
-            latency_text(timing.latency_ms),
-            f"{latency_text(timing.latency_low_ms)} – {latency_text(timing.latency_high_ms)}",
+            _spread(timing.latency_ms, timing.latency_low_ms, timing.latency_high_ms),
+            _spread(timing.wall_ms, timing.wall_low_ms, timing.wall_high_ms),
             f"{timing.speedup:.2f}x",
+            "–" if load is None else latency_text(load.load_ms),
+            bytes_text(None if load is None else load.anonymous_bytes),
             bytes_text(timing.peak_ram_bytes),
         )
+    return table
+
+
+def _spread(median: float, low: float, high: float) -> str:
+    return f"{latency_text(median)}\n({latency_text(low)} – {latency_text(high)})"
+
+
+def profile_table(found: Profile) -> Table:
+    """Ops of ours in order, with what stock ops take before each; constants take no time and are left out."""
+    title = f"{found.path}, {latency_text(found.total_ms)} per inference"
+    table = Table(title=title, title_justify="left")
+    for name in ("op", "kernel", "output"):
+        table.add_column(name, overflow="fold")
+    for name in ("calls", "time", "share", "stock ops before"):
+        table.add_column(name, justify="right")
+    # Of the medians, since what interrupts a whole inference may fall between them.
+    whole = sum(each.ms + each.stock_ms for each in found.ops)
+    for each in found.ops:
+        if each.kernel == "constant":
+            continue
+        share = f"{each.ms / whole:.1%}"
+        cells = (each.op, each.kernel, each.shape, str(each.calls), latency_text(each.ms), share)
+        table.add_row(*cells if each.kernel else (each.op, "", "", "", "", ""), latency_text(each.stock_ms))
     return table
 
 

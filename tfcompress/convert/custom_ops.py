@@ -16,8 +16,11 @@ from tfcompress.convert.graph import constant, custom_name, load
 from tfcompress.errors import PayloadError
 
 __all__ = [
+    "BINARY_CONV_2D",
+    "BINARY_FULLY_CONNECTED",
     "CONV_2D",
     "DECODE",
+    "DEPTHWISE_CONV_2D",
     "EMBEDDING",
     "FULLY_CONNECTED",
     "check_op",
@@ -27,24 +30,32 @@ __all__ = [
 ]
 
 CONV_2D, FULLY_CONNECTED, EMBEDDING, DECODE = "TfcConv2D", "TfcFullyConnected", "TfcEmbedding", "TfcDecode"
+DEPTHWISE_CONV_2D = "TfcDepthwiseConv2D"
+# The weights are signs times scales, and x is -1 or 1.
+BINARY_CONV_2D, BINARY_FULLY_CONNECTED = "TfcBinaryConv2D", "TfcBinaryFullyConnected"
 VERSION = 1
 ACTIVATIONS = (0, 1, 3)  # none, ReLU, ReLU6
 _AT_LEAST_1 = range(1, 256)
 # The options of each op after its version, with the values that each may have.
+_DENSE_FIELDS: dict[str, Any] = {"activation": ACTIVATIONS, "keep_num_dims": (0, 1)}
+_CONV_FIELDS: dict[str, Any] = {
+    "activation": ACTIVATIONS,
+    "padding": (0, 1),
+    "stride_h": _AT_LEAST_1,
+    "stride_w": _AT_LEAST_1,
+    "dilation_h": _AT_LEAST_1,
+    "dilation_w": _AT_LEAST_1,
+}
 FIELDS: dict[str, dict[str, Any]] = {
-    FULLY_CONNECTED: {"activation": ACTIVATIONS, "keep_num_dims": (0, 1)},
-    CONV_2D: {
-        "activation": ACTIVATIONS,
-        "padding": (0, 1),
-        "stride_h": _AT_LEAST_1,
-        "stride_w": _AT_LEAST_1,
-        "dilation_h": _AT_LEAST_1,
-        "dilation_w": _AT_LEAST_1,
-    },
+    FULLY_CONNECTED: _DENSE_FIELDS,
+    BINARY_FULLY_CONNECTED: _DENSE_FIELDS,
+    CONV_2D: _CONV_FIELDS,
+    BINARY_CONV_2D: _CONV_FIELDS,
+    DEPTHWISE_CONV_2D: {**_CONV_FIELDS, "multiplier": _AT_LEAST_1},
     EMBEDDING: {},
     DECODE: {},
 }
-RANKS = {FULLY_CONNECTED: 2, CONV_2D: 4}
+RANKS = {FULLY_CONNECTED: 2, BINARY_FULLY_CONNECTED: 2, CONV_2D: 4, BINARY_CONV_2D: 4, DEPTHWISE_CONV_2D: 4}
 _TYPES = {
     "float32": schema.TensorType.FLOAT32,
     "int8": schema.TensorType.INT8,
@@ -70,7 +81,7 @@ def payloads(model: Any) -> Iterator[tuple[Any, Any, bytes]]:
     Raises:
         PayloadError: One of our ops has no constant payload.
     """
-    positions = {CONV_2D: 1, FULLY_CONNECTED: 1, EMBEDDING: 1, DECODE: 0}
+    positions = {name: 0 if name == DECODE else 1 for name in FIELDS}
     for subgraph in model.subgraphs:
         for operator in subgraph.operators:
             name = custom_name(model, operator)
@@ -118,7 +129,7 @@ def check_op(model: Any, subgraph: Any, operator: Any, held: Payload) -> None:
         PayloadError: They do not; the message names the op and the field.
     """
     name = custom_name(model, operator) or ""
-    options_of(model, operator)
+    options = options_of(model, operator)
     weight, output = held.weight, subgraph.tensors[int(operator.outputs[0])]
     if name == DECODE:
         _require(len(operator.inputs) == 1, name, "one input", f"{len(operator.inputs)} inputs")
@@ -132,20 +143,30 @@ def check_op(model: Any, subgraph: Any, operator: Any, held: Payload) -> None:
     fits = isinstance(weight, Codes) and weight.dtype == "float32" and not weight.block
     _require(fits, name, "a float32 payload of codes without blocks", f"{weight.encoding} of {weight.dtype}")
     axis = getattr(weight, "channel_axis", None)
-    _require(axis in (None, 0), name, "scales along the first axis", f"axis={axis}")
+    depthwise = name == DEPTHWISE_CONV_2D
+    where = "last" if depthwise else "first"
+    _require(axis in (None, 3 if depthwise else 0), name, f"scales along the {where} axis", f"axis={axis}")
     rank = RANKS.get(name, len(weight.shape))
     _require(len(weight.shape) == rank, name, f"a weight of rank {rank}", weight.shape)
-    _check_input(name, subgraph.tensors[int(operator.inputs[0])], weight.shape)
+    if name in (BINARY_CONV_2D, BINARY_FULLY_CONNECTED):
+        _require(weight.encoding == "binary", name, "a payload of signs", weight.encoding)
+    ins = weight.shape[-1]
+    if depthwise:
+        _require(weight.shape[0] == 1, name, "a weight of [1, height, width, out]", weight.shape)
+        good = weight.shape[3] % options["multiplier"] == 0
+        _require(good, name, "a multiplier that divides the channels", f"multiplier={options['multiplier']}")
+        ins //= options["multiplier"]
+    _check_input(name, subgraph.tensors[int(operator.inputs[0])], ins)
     _check_bias(name, subgraph, operator, held)
 
 
-def _check_input(name: str, x: Any, shape: tuple[int, ...]) -> None:
+def _check_input(name: str, x: Any, channels: int) -> None:
     index = name == EMBEDDING
     wanted = schema.TensorType.INT32 if index else schema.TensorType.FLOAT32
     _require(x.type == wanted, name, f"an input of type {'int32' if index else 'float32'}", f"type {x.type}")
-    if name == CONV_2D and len(_shape(x)) == 4 and _shape(x)[3] > 0:
+    if RANKS.get(name) == 4 and len(_shape(x)) == 4 and _shape(x)[3] > 0:
         # As the delegate: grouped convolutions stay builtin, behind a TfcDecode.
-        _require(_shape(x)[3] == shape[3], name, f"{shape[3]} input channels", f"channels={_shape(x)[3]}")
+        _require(_shape(x)[3] == channels, name, f"{channels} input channels", f"channels={_shape(x)[3]}")
 
 
 def _check_bias(name: str, subgraph: Any, operator: Any, held: Payload) -> None:
@@ -157,8 +178,9 @@ def _check_bias(name: str, subgraph: Any, operator: Any, held: Payload) -> None:
         return
     _require(held.bias is None, name, "one bias", "a bias in the payload and another as input")
     bias = subgraph.tensors[index]
-    good = bias.type == schema.TensorType.FLOAT32 and math.prod(_shape(bias)) == held.weight.shape[0]
-    _require(good, name, f"a float32 bias of {held.weight.shape[0]} elements", f"shape={_shape(bias)}")
+    outputs = held.weight.shape[3 if name == DEPTHWISE_CONV_2D else 0]
+    good = bias.type == schema.TensorType.FLOAT32 and math.prod(_shape(bias)) == outputs
+    _require(good, name, f"a float32 bias of {outputs} elements", f"shape={_shape(bias)}")
 
 
 def _shape(tensor: Any) -> tuple[int, ...]:

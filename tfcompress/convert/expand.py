@@ -8,7 +8,16 @@ import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import Payload, read
-from tfcompress.convert.custom_ops import CONV_2D, DECODE, EMBEDDING, check_op, options_of, payloads
+from tfcompress.convert.custom_ops import (
+    BINARY_CONV_2D,
+    CONV_2D,
+    DECODE,
+    DEPTHWISE_CONV_2D,
+    EMBEDDING,
+    check_op,
+    options_of,
+    payloads,
+)
 from tfcompress.convert.graph import add_constant, add_tensor, custom_name, load, opcode, save, stored
 from tfcompress.convert.placement.record import forget
 
@@ -88,9 +97,14 @@ class _Expander:
             operator.inputs = [weight, int(operator.inputs[0])]
         else:
             operator.inputs = [int(operator.inputs[0]), weight, self._bias(subgraph, operator, held)]
-            if name == CONV_2D:
-                builtin, options = Builtin.CONV_2D, _conv_options(fields)
+            if name in (CONV_2D, BINARY_CONV_2D):
+                builtin, options = Builtin.CONV_2D, _conv_options(schema.Conv2DOptionsT(), fields)
                 type_ = schema.BuiltinOptions.Conv2DOptions
+            elif name == DEPTHWISE_CONV_2D:
+                options = _conv_options(schema.DepthwiseConv2DOptionsT(), fields)
+                options.depthMultiplier = fields["multiplier"]
+                builtin, type_ = Builtin.DEPTHWISE_CONV_2D, schema.BuiltinOptions.DepthwiseConv2DOptions
+                version = 2 if max(fields["dilation_h"], fields["dilation_w"]) > 1 else 1  # dilations came with 2
             else:
                 options = schema.FullyConnectedOptionsT()
                 options.fusedActivationFunction, options.keepNumDims = (
@@ -108,14 +122,13 @@ class _Expander:
         index = int(operator.inputs[2]) if len(operator.inputs) > 2 else -1
         if index >= 0:
             return index
-        outputs = held.weight.shape[0]
+        outputs = held.weight.shape[3 if custom_name(self.model, operator) == DEPTHWISE_CONV_2D else 0]
         bias = np.zeros(outputs, np.float32) if held.bias is None else held.bias
         buffer = add_constant(self.model, bias.astype("<f4").tobytes())
         return add_tensor(subgraph, [outputs], schema.TensorType.FLOAT32, buffer)
 
 
-def _conv_options(fields: dict[str, int]) -> Any:
-    options = schema.Conv2DOptionsT()
+def _conv_options(options: Any, fields: dict[str, int]) -> Any:
     options.fusedActivationFunction, options.padding = fields["activation"], fields["padding"]
     options.strideH, options.strideW = fields["stride_h"], fields["stride_w"]
     options.dilationHFactor, options.dilationWFactor = fields["dilation_h"], fields["dilation_w"]

@@ -13,9 +13,9 @@ import numpy as np
 
 from tfcompress.errors import InvalidInputError
 from tfcompress.runtime.interpreter import Interpreter
-from tfcompress.runtime.memory import peak_memory
+from tfcompress.runtime.memory import LoadFigures, load_figures
 
-__all__ = ["Benchmark", "Timing", "benchmark"]
+__all__ = ["Benchmark", "Timing", "benchmark", "random_inputs"]
 
 # A sample shorter than this is mostly the clock: reading it takes about 0.3 µs.
 _SAMPLE_NS = 500_000
@@ -35,6 +35,9 @@ class Timing:
         wall_ms: Median wall time of one inference.
         speedup: Median over the rounds of the first model's time divided by this one's; > 1 is faster.
         peak_ram_bytes: Resident memory that the model adds to a process at the peak, or None.
+        wall_low_ms: First quartile of the wall time.
+        wall_high_ms: Third quartile of the same.
+        load: What loading costs, in a process of its own, or None.
     """
 
     path: str
@@ -45,6 +48,9 @@ class Timing:
     wall_ms: float
     speedup: float
     peak_ram_bytes: int | None
+    wall_low_ms: float
+    wall_high_ms: float
+    load: LoadFigures | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +86,7 @@ def benchmark(
     seed: int = 0,
     on_round: Callable[[int], None] | None = None,
 ) -> Benchmark:
-    """Measures batch-1 latency and peak memory of models, interleaved so that drift hits all alike.
+    """Measures batch-1 latency, memory and load time of models, interleaved so that drift hits all alike.
 
     In each round every model runs once more, in an order that rotates; a sample repeats a fast model
     until it lasts half a millisecond. Inputs are random: uniform in [0, 1) or over the integer range.
@@ -90,7 +96,7 @@ def benchmark(
         rounds: Samples per model, ≥ 1.
         warmup: Inferences of each model before the first sample.
         num_threads: Threads of each interpreter, ≥ 1.
-        memory: Whether to measure peak memory too, in one more process per model.
+        memory: Whether to measure memory and the time to load too, in one more process per model.
         seed: Seed of the random inputs.
         on_round: Called with the number of rounds done, for a progress bar.
 
@@ -114,8 +120,8 @@ def benchmark(
         if on_round is not None:
             on_round(round_index + 1)
     times = cpu if num_threads == 1 else wall
-    peaks = [peak_memory(path, num_threads) if memory else None for path in paths]
-    timings = [_timing(path, times[:, i], wall[:, i], times[:, 0], peaks[i]) for i, path in enumerate(paths)]
+    loads = [load_figures(path, num_threads) if memory else None for path in paths]
+    timings = [_timing(path, times[:, i], wall[:, i], times[:, 0], loads[i]) for i, path in enumerate(paths)]
     return Benchmark(tuple(timings), rounds, num_threads)
 
 
@@ -126,9 +132,8 @@ class _Runner:
         self._interpreter = Interpreter(model_path=path, num_threads=num_threads)
         self._interpreter.allocate_tensors()
         self._repeats = 1
-        random = np.random.default_rng(seed)
-        for detail in self._interpreter.get_input_details():
-            self._interpreter.set_tensor(detail["index"], _random_input(random, detail))
+        for index, value in random_inputs(self._interpreter, seed).items():
+            self._interpreter.set_tensor(index, value)
 
     def warm_up(self, count: int) -> None:
         for _ in range(max(count, 1)):
@@ -148,6 +153,17 @@ class _Runner:
         return time.thread_time_ns() - cpu, time.perf_counter_ns() - wall
 
 
+def random_inputs(interpreter: Interpreter, seed: int) -> dict[int, np.ndarray[Any, Any]]:
+    """Values for every input of a model: uniform in [0, 1), or over the integer range.
+
+    Args:
+        interpreter: Has its tensors allocated.
+        seed: Of the values.
+    """
+    random = np.random.default_rng(seed)
+    return {detail["index"]: _random_input(random, detail) for detail in interpreter.get_input_details()}
+
+
 def _random_input(random: np.random.Generator, detail: dict[str, Any]) -> np.ndarray[Any, Any]:
     shape, dtype = tuple(detail["shape"]), np.dtype(detail["dtype"])
     if dtype.kind in "iu":
@@ -164,16 +180,20 @@ def _timing(
     times: np.ndarray[Any, Any],
     wall: np.ndarray[Any, Any],
     first: np.ndarray[Any, Any],
-    peak: int | None,
+    load: LoadFigures | None,
 ) -> Timing:
     low, median, high = np.percentile(times, [25, 50, 75])
+    wall_low, wall_median, wall_high = np.percentile(wall, [25, 50, 75])
     return Timing(
         path=os.fspath(path),
         bytes=Path(path).stat().st_size,
         latency_ms=float(median),
         latency_low_ms=float(low),
         latency_high_ms=float(high),
-        wall_ms=float(np.median(wall)),
+        wall_ms=float(wall_median),
+        wall_low_ms=float(wall_low),
+        wall_high_ms=float(wall_high),
         speedup=float(np.median(first / times)),
-        peak_ram_bytes=peak,
+        peak_ram_bytes=None if load is None else load.peak_ram_bytes,
+        load=load,
     )

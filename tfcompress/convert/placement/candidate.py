@@ -5,14 +5,22 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from ai_edge_litert import schema_py_generated as schema
 
 from tfcompress.codec import Codes, Floats
-from tfcompress.convert.custom_ops import CONV_2D, FULLY_CONNECTED
-from tfcompress.convert.graph import save
+from tfcompress.convert.custom_ops import (
+    BINARY_CONV_2D,
+    BINARY_FULLY_CONNECTED,
+    CONV_2D,
+    DEPTHWISE_CONV_2D,
+    FULLY_CONNECTED,
+)
+from tfcompress.convert.graph import load, save
+from tfcompress.convert.placement.signs import reads_signs
 
 __all__ = ["Candidate", "candidate"]
 
@@ -22,6 +30,7 @@ KERNEL_ACTIVATIONS = {
     schema.ActivationFunctionType.RELU6,
 }
 Builtin = schema.BuiltinOperator
+OF_SIGNS = {CONV_2D: BINARY_CONV_2D, FULLY_CONNECTED: BINARY_FULLY_CONNECTED}
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -48,6 +57,7 @@ class Candidate:
     def alone(self) -> bytes:
         """A float .tflite file of this op and nothing else."""
         source = self._operator
+        outs = self.weight.symbols.shape[3 if self.name == DEPTHWISE_CONV_2D else 0]
         model, graph, operator = schema.ModelT(), schema.SubGraphT(), copy.copy(source)
         model.version, model.buffers, graph.tensors = 3, [schema.BufferT()], []
         for position, index in enumerate((*source.inputs, *source.outputs)):
@@ -61,7 +71,7 @@ class Candidate:
                     np.array([self.weight.symbols.shape[0]], np.int32),
                     schema.TensorType.FLOAT32,
                 )
-                data = np.zeros(4 * self.weight.symbols.shape[0], np.uint8)
+                data = np.zeros(4 * outs, np.uint8)
             if position in (0, len(source.inputs)):
                 tensor.shape = np.array(self.y_shape if position else self.x_shape, np.int32)
                 tensor.shapeSignature = None
@@ -79,13 +89,30 @@ class Candidate:
         model.operatorCodes = [copy.copy(self._model.operatorCodes[source.opcodeIndex])]
         return save(model)
 
+    def alone_by_kernel(self, pack: Callable[[bytes], bytes]) -> bytes | None:
+        """The same file with our op; None where packing would not make it smaller.
+
+        Args:
+            pack: Packs a float file for our kernels.
+        """
+        plain = self.alone()
+        content = pack(plain)
+        if content == plain:
+            return None
+        if self.name not in OF_SIGNS.values():
+            return content
+        model = load(content)  # which does not see any more that x is signs
+        for code in model.operatorCodes:
+            code.customCode = self.name if code.customCode else code.customCode
+        return save(model)
+
 
 def candidate(model: Any, subgraph: Any, operator: Any, position: int, weight: Codes | Floats) -> Candidate | None:
     """The reader of a weight as an op of ours; None for one that no kernel computes."""
     if not isinstance(weight, Codes) or weight.dtype != "float32" or weight.block or len(operator.outputs) != 1:
         return None
-    options, rank = operator.builtinOptions, weight.symbols.ndim
-    if position != 1 or options is None or weight.channel_axis not in (None, 0):
+    options, shape = operator.builtinOptions, weight.symbols.shape
+    if position != 1 or options is None:
         return None
     x, y = (subgraph.tensors[int(index)] for index in (operator.inputs[0], operator.outputs[0]))
     if {x.type, y.type} != {schema.TensorType.FLOAT32}:
@@ -96,17 +123,25 @@ def candidate(model: Any, subgraph: Any, operator: Any, position: int, weight: C
     builtin = model.operatorCodes[operator.opcodeIndex].builtinCode
     name: str | None = None
     fields: tuple[int, ...] = ()
-    if builtin == Builtin.CONV_2D and rank == 4 and len(x_shape) == 4:
+    by_rows = weight.channel_axis in (None, 0)
+    if builtin == Builtin.CONV_2D and by_rows and len(shape) == len(x_shape) == 4:
         fields = _conv_fields(options)
-        grouped = x_shape[3] != weight.symbols.shape[3]
+        grouped = x_shape[3] != shape[3]
         name = None if grouped or max(fields) > 255 else CONV_2D
-    elif builtin == Builtin.FULLY_CONNECTED and rank == 2 and options.weightsFormat == 0:
+    elif builtin == Builtin.DEPTHWISE_CONV_2D and len(shape) == len(x_shape) == 4 and shape[0] == 1:
+        multiplier, rest = divmod(shape[3], max(1, x_shape[3]))
+        fields = (*_conv_fields(options), multiplier)
+        fits = weight.channel_axis in (None, 3) and not rest and 1 <= min(fields[2:]) and max(fields) <= 255
+        name = DEPTHWISE_CONV_2D if fits else None
+    elif builtin == Builtin.FULLY_CONNECTED and by_rows and len(shape) == 2 and options.weightsFormat == 0:
         name, fields = FULLY_CONNECTED, (options.fusedActivationFunction, int(options.keepNumDims))
     if name is None:
         return None
-    if name == FULLY_CONNECTED and math.prod(x_shape) % weight.symbols.shape[1]:
+    if name == FULLY_CONNECTED and math.prod(x_shape) % shape[1]:
         # The file does not know the number of rows.
-        x_shape, y_shape = (1, weight.symbols.shape[1]), (1, weight.symbols.shape[0])
+        x_shape, y_shape = (1, shape[1]), (1, shape[0])
+    if name in OF_SIGNS and weight.encoding == "binary" and reads_signs(model, subgraph, operator):
+        name = OF_SIGNS[name]
     return Candidate(name, fields, x_shape, y_shape, weight, model, subgraph, operator)
 
 

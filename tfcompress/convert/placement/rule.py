@@ -12,35 +12,41 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from tfcompress.convert.custom_ops import BINARY_CONV_2D, BINARY_FULLY_CONNECTED, DEPTHWISE_CONV_2D
 from tfcompress.convert.placement.candidate import Candidate
 
-__all__ = ["FEW_ROWS", "features", "predicted_speedup"]
+__all__ = ["features", "kind_of", "predicted_speedup", "stock_of"]
 
 FEW_ROWS = 4  # which the kernel of 1-bit weights takes at once
-# Microseconds per call, and nanoseconds per output row, per value that a row reads, per value that it writes, and per
-# product; one thread of a Zen 3 core.
+# Microseconds per call, and nanoseconds per output row, per value that a row reads, per value that it writes, per
+# product, and per weight; one thread of a Zen 3 core.
 COSTS = {
-    "stock": (1.17, 1.18, 0.0277, 0.0678, 0.027),
-    "bit_row": (1.5, 0, 0.0359, 0.109, 0.0102),
-    "bit": (6.49, 0, 0.104, 0.337, 0.00965),
-    "crumb": (1, 3.46, 0.143, 0.253, 0.0102),
-    "nibble": (0.931, 2.32, 0.175, 0.227, 0.0117),
-    "byte": (1.02, 6.63, 0.0741, 0.527, 0.0211),
-    "palette": (0.949, 3, 0.0482, 0.275, 0.0197),
+    "stock": (0.8, 2, 0.0433, 0.0991, 0.0236, 0.0728),
+    "bit": (0.8, 7.55, 0.818, 0.439, 0.00702, 0),
+    "crumb": (0.8, 3.91, 0.13, 0.44, 0.00719, 0.00713),
+    "bit_row": (0.8, 854, 0.019, 0.522, 0.00552, 0),
+    "nibble": (0.8, 4.38, 0.106, 0.227, 0.00785, 0.0113),
+    "byte": (0.8, 5.06, 0.0654, 0.57, 0.018, 0.0103),
+    "palette": (0.8, 3.39, 0.075, 0.304, 0.0172, 0.0133),
+    "signs": (0.8, 15.2, 0.124, 1.04, 0.00288, 0.00292),
+    "stock_depthwise": (0.8, 0, 0.734, 0, 0.0756, 0),
+    "depthwise": (0.8, 0, 0.754, 0, 0.111, 0),
 }
 
 
 def features(x_shape: Sequence[int], weight_shape: Sequence[int], y_shape: Sequence[int]) -> list[float]:
-    """What the costs are multiplied by, in thousands but the first: calls, rows, values read, written, products.
+    """Costs per 1, then per 1000: calls, rows, values read and written, products, weights.
 
     Args:
         x_shape: Of the activations.
-        weight_shape: [out, in] or [out, height, width, in].
+        weight_shape: [out, in], [out, height, width, in], or [1, height, width, out] of a depthwise convolution.
         y_shape: Of the output.
     """
-    outs, depth = weight_shape[0], math.prod(weight_shape[1:])
+    outs = y_shape[-1]
+    depth = math.prod(weight_shape) // outs
     rows = max(1, math.prod(y_shape) // outs)
-    return [1.0, rows / 1e3, rows * depth / 1e3, rows * outs / 1e3, rows * outs * depth / 1e3]
+    per_row = (1, depth, outs, outs * depth)
+    return [1.0, *(rows * each / 1e3 for each in per_row), outs * depth / 1e3]
 
 
 def predicted_speedup(candidate: Candidate) -> float:
@@ -50,15 +56,29 @@ def predicted_speedup(candidate: Candidate) -> float:
         candidate: A convolution or dense layer.
     """
     costs = features(candidate.x_shape, candidate.weight.symbols.shape, candidate.y_shape)
+    kind = kind_of(candidate)
     stock, kernel = (
-        sum(cost * each for cost, each in zip(COSTS[name], costs, strict=True)) for name in ("stock", _kind(candidate))
+        sum(cost * each for cost, each in zip(COSTS[name], costs, strict=True)) for name in (stock_of(kind), kind)
     )
     return stock / kernel
 
 
-def _kind(candidate: Candidate) -> str:
-    """The kernel that the delegate chooses: by the integers that the levels are on a grid, and the size."""
+def stock_of(kind: str) -> str:
+    """The name of the stock op's costs beside a kernel's."""
+    return "stock_depthwise" if kind == "depthwise" else "stock"
+
+
+def kind_of(candidate: Candidate) -> str:
+    """The name of the costs of the kernel that the delegate chooses: by the op, the levels, and the size.
+
+    Args:
+        candidate: A convolution or dense layer.
+    """
     weight = candidate.weight
+    if candidate.name == DEPTHWISE_CONV_2D:
+        return "depthwise"
+    if candidate.name in (BINARY_CONV_2D, BINARY_FULLY_CONNECTED):
+        return "signs"
     used = np.unique(weight.symbols)
     if used.size <= 2 and math.prod(weight.symbols.shape[1:-1]) == 1:
         rows = math.prod(candidate.y_shape) // weight.symbols.shape[0]

@@ -33,9 +33,10 @@ Axis PlanAxis(Padding padding, int64_t in, int64_t kernel, int64_t stride,
 
 class Conv2DOp : public ConvOp {
  public:
-  Conv2DOp(abi::Context* context, const OpNode& node, const Settings& settings,
-           std::shared_ptr<Workspace> workspace)
-      : ConvOp(context, node, 7, std::move(workspace)) {
+  Conv2DOp(abi::Context* context, const OpNode& node, ConvKind kind,
+           const Settings& settings, std::shared_ptr<Workspace> workspace)
+      : ConvOp(context, node, kind == ConvKind::kDepthwise ? 8 : 7, kind,
+               std::move(workspace)) {
     const uint8_t* steps = &node.options[3];
     if (node.options[2] > 1 || std::count(steps, steps + 4, 0) > 0) {
       throw Error(label_ +
@@ -51,10 +52,12 @@ class Conv2DOp : public ConvOp {
       throw Error(label_ + ": the payload must be [out, height, width, in]",
                   "shape=" + weight.ShapeText());
     }
-    MakeKernel(weight, weight.dims(), settings);
+    const int multiplier =
+        kind == ConvKind::kDepthwise ? Multiplier(weight, node.options[7]) : 1;
+    MakeKernel(weight, weight.dims(), settings, multiplier);
     kernel_height_ = static_cast<int64_t>(weight.dims()[1]);
     kernel_width_ = static_cast<int64_t>(weight.dims()[2]);
-    in_channels_ = static_cast<int>(weight.dims()[3]);
+    in_channels_ = static_cast<int>(weight.dims()[3]) / multiplier;
   }
 
  protected:
@@ -92,6 +95,18 @@ class Conv2DOp : public ConvOp {
   }
 
  private:
+  int Multiplier(const StoredWeight& weight, int multiplier) const {
+    if (weight.dims()[0] != 1 || multiplier == 0 ||
+        weight.dims()[3] % multiplier != 0) {
+      throw Error(label_ +
+                      ": the payload must be [1, height, width, in * "
+                      "multiplier]",
+                  "shape=" + weight.ShapeText() +
+                      ", multiplier=" + std::to_string(multiplier));
+    }
+    return multiplier;
+  }
+
   Padding padding_;
   int stride_height_, stride_width_, dilation_height_, dilation_width_;
   int64_t kernel_height_, kernel_width_;
@@ -101,9 +116,9 @@ class Conv2DOp : public ConvOp {
 }  // namespace
 
 std::unique_ptr<Op> MakeConv2D(abi::Context* context, const OpNode& node,
-                               const Settings& settings,
+                               ConvKind kind, const Settings& settings,
                                std::shared_ptr<Workspace> workspace) {
-  return std::make_unique<Conv2DOp>(context, node, settings,
+  return std::make_unique<Conv2DOp>(context, node, kind, settings,
                                     std::move(workspace));
 }
 

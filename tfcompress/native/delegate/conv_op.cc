@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "format/error.h"
+#include "kernels/binary_conv2d/binary_conv2d.h"
+#include "kernels/depthwise_conv2d/depthwise_conv2d.h"
 
 namespace tfc {
 namespace {
@@ -32,9 +34,15 @@ std::vector<float> CodebookOf(const StoredWeight& weight,
 }
 
 void CheckWeight(const StoredWeight& weight, const std::vector<uint64_t>& dims,
-                 const std::string& label) {
+                 ConvKind kind, const std::string& label) {
   RequireFloatCodes(weight, label);
-  if (weight.channel_axis() > 0 || weight.block() != 0) {
+  if (kind == ConvKind::kSigns && weight.encoding() != Encoding::kBinary) {
+    throw Error(label + ": the payload must hold signs",
+                "encoding=" + std::to_string(int(weight.encoding())));
+  }
+  const int axis = kind == ConvKind::kDepthwise ? 3 : 0;
+  if ((weight.channel_axis() != -1 && weight.channel_axis() != axis) ||
+      weight.block() != 0) {
     throw Error(label + ": scales must lie along the output channels",
                 "channel_axis=" + std::to_string(weight.channel_axis()) +
                     ", block=" + std::to_string(weight.block()),
@@ -48,11 +56,27 @@ void CheckWeight(const StoredWeight& weight, const std::vector<uint64_t>& dims,
   }
 }
 
+std::unique_ptr<Conv2D> CreateKernel(const WeightsView& view, ConvKind kind,
+                                     int multiplier, const Settings& settings) {
+  if (kind == ConvKind::kDepthwise) {
+    return CreateDepthwiseConv2D(view, multiplier, settings.arithmetic,
+                                 settings.use_ref);
+  }
+  // Signs are floats, too, so that the float reference needs no own kernel.
+  if (kind == ConvKind::kSigns && settings.arithmetic == Arithmetic::kInt8) {
+    return CreateBinaryConv2D(
+        {view.out_channels, view.kernel_height, view.kernel_width,
+         view.in_channels, view.symbols, view.scale, view.num_scales},
+        settings.use_ref);
+  }
+  return Conv2D::Create(view, settings.arithmetic, settings.use_ref);
+}
+
 }  // namespace
 
 ConvOp::ConvOp(abi::Context* context, const OpNode& node, size_t num_options,
-               std::shared_ptr<Workspace> workspace)
-    : label_(node.Label()), workspace_(std::move(workspace)) {
+               ConvKind kind, std::shared_ptr<Workspace> workspace)
+    : label_(node.Label()), kind_(kind), workspace_(std::move(workspace)) {
   if (node.inputs.size() < 2 || node.inputs.size() > 3 ||
       node.outputs.size() != 1) {
     throw Error(label_ + " must have inputs x, payload, bias and one output",
@@ -74,14 +98,15 @@ ConvOp::ConvOp(abi::Context* context, const OpNode& node, size_t num_options,
 
 void ConvOp::MakeKernel(const StoredWeight& weight,
                         const std::vector<uint64_t>& dims,
-                        const Settings& settings) {
-  CheckWeight(weight, dims, label_);
+                        const Settings& settings, int multiplier) {
+  CheckWeight(weight, dims, kind_, label_);
   if (HasBiasInput() && !weight.bias().empty()) {
     throw Error(label_ +
                 ": the bias must be an input or inside the payload, not both");
   }
   inner_bias_ = weight.bias();
-  out_channels_ = static_cast<int>(dims[0]);
+  const bool depthwise = kind_ == ConvKind::kDepthwise;
+  out_channels_ = static_cast<int>(dims[depthwise ? 3 : 0]);
   try {
     const std::vector<uint8_t> symbols = weight.Symbols();
     const std::vector<float> codebook = CodebookOf(weight, symbols);
@@ -91,7 +116,7 @@ void ConvOp::MakeKernel(const StoredWeight& weight,
     view.out_channels = out_channels_;
     view.kernel_height = static_cast<int>(dims[1]);
     view.kernel_width = static_cast<int>(dims[2]);
-    view.in_channels = static_cast<int>(dims[3]);
+    view.in_channels = depthwise ? 1 : static_cast<int>(dims[3]);
     view.num_bits = weight.num_bits();
     view.symbols = symbols.data();
     view.scale = scales.data();
@@ -99,7 +124,7 @@ void ConvOp::MakeKernel(const StoredWeight& weight,
     view.codebook = codebook.empty() ? nullptr : codebook.data();
     view.codebook_size = static_cast<int>(codebook.size());
     view.on_maps = weight.dims().size() == 4;
-    kernel_ = Conv2D::Create(view, settings.arithmetic, settings.use_ref);
+    kernel_ = CreateKernel(view, kind_, multiplier, settings);
   } catch (const Error& error) {
     throw error.At(label_);
   }

@@ -1,5 +1,5 @@
-// What TfcConv2D and TfcFullyConnected share: x, payload and bias in, one
-// tensor out, computed by a conv2d kernel.
+// What convolutions and fully-connected layers share: x, payload and bias in,
+// one tensor out, computed by a kernel behind the interface of Conv2D.
 #ifndef TFCOMPRESS_NATIVE_DELEGATE_CONV_OP_H_
 #define TFCOMPRESS_NATIVE_DELEGATE_CONV_OP_H_
 
@@ -20,12 +20,13 @@ class ConvOp : public Op {
  protected:
   // Options that follow version and activation are left to the op itself.
   ConvOp(abi::Context* context, const OpNode& node, size_t num_options,
-         std::shared_ptr<Workspace> workspace);
+         ConvKind kind, std::shared_ptr<Workspace> workspace);
 
   // Decodes the payload to symbols, which live only until the kernel has packed
-  // them in its own layout. `dims` is out, kernel height, kernel width, in.
+  // them in its own layout. `dims` is out, kernel height, kernel width, in; for
+  // kDepthwise 1, height, width, out. `multiplier` is the latter's.
   void MakeKernel(const StoredWeight& weight, const std::vector<uint64_t>& dims,
-                  const Settings& settings);
+                  const Settings& settings, int multiplier = 1);
 
   virtual ConvGeometry Plan(const std::vector<int>& x,
                             std::vector<int>* out) const = 0;
@@ -34,6 +35,7 @@ class ConvOp : public Op {
                     const std::vector<int>& x) const;
 
   std::string label_;
+  const ConvKind kind_;
   int out_channels_ = 0;
 
  private:

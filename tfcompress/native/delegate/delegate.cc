@@ -11,6 +11,7 @@
 
 #include "delegate/graph.h"
 #include "delegate/op.h"
+#include "delegate/profile.h"
 #include "delegate/workspace.h"
 #include "format/error.h"
 
@@ -19,6 +20,9 @@ namespace {
 
 constexpr char kFullyConnected[] = "TfcFullyConnected";
 constexpr char kConv2D[] = "TfcConv2D";
+constexpr char kDepthwise[] = "TfcDepthwiseConv2D";
+constexpr char kBinaryConv2D[] = "TfcBinaryConv2D";
+constexpr char kBinaryDense[] = "TfcBinaryFullyConnected";
 constexpr char kDecode[] = "TfcDecode";
 constexpr char kEmbedding[] = "TfcEmbedding";
 
@@ -64,11 +68,18 @@ void FreeNode(abi::Context* context, void* user_data) {
 }
 
 abi::Status PrepareNode(abi::Context* context, abi::Node* node) {
-  return Guarded(context, [&] { OpOf(node)->Prepare(context); });
+  return Guarded(context, [&] {
+    OpOf(node)->Prepare(context);
+    OpOf(node)->MakeTitle(context, *node);
+  });
 }
 
 abi::Status InvokeNode(abi::Context* context, abi::Node* node) {
-  return Guarded(context, [&] { OpOf(node)->Invoke(context); });
+  return Guarded(context, [&] {
+    Op* op = OpOf(node);
+    const Stopwatch stopwatch(op->title());
+    op->Invoke(context);
+  });
 }
 
 const char* ProfilingString(const abi::Context*, const abi::Node* node) {
@@ -101,7 +112,8 @@ Settings ReadSettings() {
 
 // The name that the runtime keeps by pointer, or nullptr for no op of ours.
 const char* StaticName(const std::string& name) {
-  for (const char* known : {kFullyConnected, kConv2D, kDecode, kEmbedding}) {
+  for (const char* known : {kFullyConnected, kConv2D, kDepthwise, kBinaryConv2D,
+                            kBinaryDense, kDecode, kEmbedding}) {
     if (name == known) return known;
   }
   return nullptr;
@@ -111,10 +123,17 @@ std::unique_ptr<Op> MakeOp(abi::Context* context, const OpNode& node,
                            const Settings& settings,
                            const std::shared_ptr<Workspace>& workspace) {
   const char* name = StaticName(node.name);
-  if (name == kFullyConnected) {
-    return MakeFullyConnected(context, node, settings, workspace);
+  if (name == kFullyConnected || name == kBinaryDense) {
+    const auto kind =
+        name == kBinaryDense ? ConvKind::kSigns : ConvKind::kDense;
+    return MakeFullyConnected(context, node, kind, settings, workspace);
   }
-  if (name == kConv2D) return MakeConv2D(context, node, settings, workspace);
+  if (name == kConv2D || name == kDepthwise || name == kBinaryConv2D) {
+    const auto kind = name == kConv2D      ? ConvKind::kDense
+                      : name == kDepthwise ? ConvKind::kDepthwise
+                                           : ConvKind::kSigns;
+    return MakeConv2D(context, node, kind, settings, workspace);
+  }
   if (name == kDecode) return MakeDecode(context, node);
   if (name == kEmbedding) return MakeEmbedding(context, node, settings);
   throw Error(node.Label() + " must be an op of this release of tfcompress",
@@ -167,6 +186,7 @@ abi::Status PrepareGraph(abi::Context* context, abi::Delegate* delegate) {
     std::vector<std::unique_ptr<Op>> ops;
     for (const OpNode& node : nodes) {
       ops.push_back(MakeOp(context, node, settings, workspace));
+      ops.back()->set_label(node.Label());
     }
     for (size_t i = 0; i < nodes.size(); ++i) {
       Claim(context, delegate, nodes[i], std::move(ops[i]));
@@ -175,6 +195,17 @@ abi::Status PrepareGraph(abi::Context* context, abi::Delegate* delegate) {
 }
 
 }  // namespace
+
+void Op::MakeTitle(abi::Context* context, const abi::Node& node) {
+  const int output = node.outputs != nullptr && node.outputs->size > 0
+                         ? node.outputs->data[0]
+                         : abi::kOptionalTensor;
+  const std::string shape = output == abi::kOptionalTensor
+                                ? "[]"
+                                : DimsText(DimsOf(TensorAt(context, output)));
+  title_ = std::make_shared<const std::string>(op_label_ + "|" + ProfileName() +
+                                               "|" + shape);
+}
 
 abi::Delegate* NewDelegate() {
   auto* delegate = new abi::Delegate{};

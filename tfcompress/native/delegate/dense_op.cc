@@ -9,10 +9,10 @@ namespace {
 
 class FullyConnectedOp : public ConvOp {
  public:
-  FullyConnectedOp(abi::Context* context, const OpNode& node,
+  FullyConnectedOp(abi::Context* context, const OpNode& node, ConvKind kind,
                    const Settings& settings,
                    std::shared_ptr<Workspace> workspace)
-      : ConvOp(context, node, 3, std::move(workspace)) {
+      : ConvOp(context, node, 3, kind, std::move(workspace)) {
     if (node.options[2] > 1) {
       throw Error(label_ + ": keep_num_dims must be 0 or 1",
                   "keep_num_dims=" + std::to_string(node.options[2]));
@@ -58,10 +58,10 @@ class FullyConnectedOp : public ConvOp {
 }  // namespace
 
 std::unique_ptr<Op> MakeFullyConnected(abi::Context* context,
-                                       const OpNode& node,
+                                       const OpNode& node, ConvKind kind,
                                        const Settings& settings,
                                        std::shared_ptr<Workspace> workspace) {
-  return std::make_unique<FullyConnectedOp>(context, node, settings,
+  return std::make_unique<FullyConnectedOp>(context, node, kind, settings,
                                             std::move(workspace));
 }
 

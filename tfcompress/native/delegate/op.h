@@ -5,6 +5,7 @@
 #define TFCOMPRESS_NATIVE_DELEGATE_OP_H_
 
 #include <memory>
+#include <string>
 
 #include "abi/tflite_abi.h"
 #include "delegate/graph.h"
@@ -36,16 +37,30 @@ class Op {
 
   // What a profiler shows: the kernel in use.
   virtual const char* ProfileName() const = 0;
+
+  // "TfcConv2D (node 3)|conv2d_u4_avx2_4x16|[1, 14, 14, 64]": the op, its
+  // kernel and the shape of its output; nullptr before the first Prepare.
+  const std::shared_ptr<const std::string>& title() const { return title_; }
+  void MakeTitle(abi::Context* context, const abi::Node& node);
+  void set_label(const std::string& label) { op_label_ = label; }
+
+ private:
+  std::string op_label_;
+  std::shared_ptr<const std::string> title_;
 };
+
+// What a payload's weights are to the kernel. kDepthwise: of one input channel
+// each. kSigns: of x, too, only the sign counts, and it is -1 or 1.
+enum class ConvKind { kDense, kDepthwise, kSigns };
 
 // y = activation(conv(x, weights) + bias), x and y NHWC.
 std::unique_ptr<Op> MakeConv2D(abi::Context* context, const OpNode& node,
-                               const Settings& settings,
+                               ConvKind kind, const Settings& settings,
                                std::shared_ptr<Workspace> workspace);
 
 // The 1x1 convolution whose batch is the number of rows.
 std::unique_ptr<Op> MakeFullyConnected(abi::Context* context,
-                                       const OpNode& node,
+                                       const OpNode& node, ConvKind kind,
                                        const Settings& settings,
                                        std::shared_ptr<Workspace> workspace);
 
