@@ -116,6 +116,9 @@ std::vector<const RequantizeKernel*> Requantizers() {
 #ifdef TFC_X86_64
   if (__builtin_cpu_supports("avx2")) kernels.push_back(&kRequantizeAvx2);
 #endif
+#ifdef TFC_AARCH64
+  kernels.push_back(&kRequantizeNeon);
+#endif
   return kernels;
 }
 

@@ -36,13 +36,22 @@ class FourOutputs {
     // Neither is true of a NaN, which so stays.
     v = vbslq_f32(vcltq_f32(v, low_), low_, v);
     v = vbslq_f32(vcgtq_f32(v, high_), high_, v);
+    Write(v, y);
+  }
+
+  // The sums alone, as int32.
+  void StoreSums(int32x4_t sum, float* y) const {
+    Write(vreinterpretq_f32_s32(sum), y);
+  }
+
+ private:
+  void Write(float32x4_t v, float* y) const {
     if (count_ >= kQuad) return vst1q_f32(y + column_, v);
     float four[kQuad];
     vst1q_f32(four, v);
     for (int i = 0; i < count_; ++i) y[column_ + i] = four[i];
   }
 
- private:
   float32x4_t Load(const float* from) const {
     if (count_ >= kQuad) return vld1q_f32(from);
     float four[kQuad] = {};

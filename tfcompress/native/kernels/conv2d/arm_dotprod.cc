@@ -62,15 +62,15 @@ extern const Conv2DKernel conv2d_u8_dotprod_8x8;
 
 const Conv2DKernel conv2d_u2_dotprod_4x16 = {
     "conv2d_u2_dotprod_4x16", Packing::kCrumb, 4, 16, HasDotprod,
-    Multiply<Dot<Crumbs, 4>>, &kQuantizeNeon,  0};
+    Multiply<Dot<Crumbs, 4>>, &kQuantizeNeon,  0, 0,  &kRequantizeNeon};
 const Conv2DKernel conv2d_u4_dotprod_4x16 = {
     "conv2d_u4_dotprod_4x16",  Packing::kNibble, 4, 16, HasDotprod,
-    Multiply<Dot<Nibbles, 4>>, &kQuantizeNeon,   0};
+    Multiply<Dot<Nibbles, 4>>, &kQuantizeNeon,   0, 0,  &kRequantizeNeon};
 const Conv2DKernel conv2d_palette_dotprod_4x8 = {
     "conv2d_palette_dotprod_4x8", Packing::kPalette, 4, 8, HasDotprod,
-    Multiply<Dot<Palette, 4>>,    &kQuantizeNeon,    0};
+    Multiply<Dot<Palette, 4>>,    &kQuantizeNeon,    0, 0, &kRequantizeNeon};
 const Conv2DKernel conv2d_u8_dotprod_8x8 = {
     "conv2d_u8_dotprod_8x8", Packing::kByte, 8, 8, HasDotprod,
-    Multiply<Dot<Bytes, 8>>, &kQuantizeNeon, 0};
+    Multiply<Dot<Bytes, 8>>, &kQuantizeNeon, 0, 0, &kRequantizeNeon};
 
 }  // namespace tfc

@@ -6,16 +6,21 @@
 namespace tfc {
 namespace {
 
-template <class W, int kTileRows>
+// kActivation: the largest |a|, 127 or, of activations that are int8 already,
+// 128.
+template <class W, int kTileRows, int kActivation = 128>
 struct Long {
   using Weights = W;
   static constexpr int kRows = kTileRows;
-  static constexpr int kSafeSteps = 32767 / (2 * 127 * W::kLargest);
-  static_assert(kSafeSteps > 0, "a step adds 2 products to each sum");
+  // A step adds 2 products to each sum, in halves.
+  static constexpr int kSafeHalves = 32767 / (kActivation * W::kLargest);
+  static constexpr int kSafeSteps = kSafeHalves / 2 > 0 ? kSafeHalves / 2 : 1;
   static constexpr int kSums = 2 * W::kVectors;  // each of 2 outs
 
   template <int kTile>
   using Words = int16x8_t[kTile][kSums];
+  template <int kTile>
+  using Pairs = int32x4_t[kTile][kSums];
 
   template <int kTile, bool kStream>
   static void Tile(const Block<W>& block, int row) {
@@ -23,27 +28,21 @@ struct Long {
     const int steps = block.p.depth / kDepthStep;
     const int8_t* a = block.p.a + row * stride;
     const uint8_t* w = block.w;
-    int32x4_t pairs[kTile][kSums];
+    Pairs<kTile> pairs;
     for (auto& of_row : pairs) {
       for (int32x4_t& sum : of_row) sum = vdupq_n_s32(0);
     }
     for (int done = 0; done < steps; done += kSafeSteps) {
       const int safe = steps - done < kSafeSteps ? steps - done : kSafeSteps;
       Words<kTile> words;
-      Step<true, kStream>(block.weights, w, a, stride, words);
+      Step<true, kStream>(block.weights, w, a, stride, words, pairs);
       for (int s = 1; s < safe; ++s) {
         Step<false, kStream>(block.weights, w + s * W::kStepBytes,
-                             a + s * kDepthStep, stride, words);
+                             a + s * kDepthStep, stride, words, pairs);
       }
       a += safe * kDepthStep;
       w += safe * W::kStepBytes;
-#pragma GCC unroll 8
-      for (int r = 0; r < kTile; ++r) {
-#pragma GCC unroll 8
-        for (int i = 0; i < kSums; ++i) {
-          pairs[r][i] = vpadalq_s16(pairs[r][i], words[r][i]);
-        }
-      }
+      Widen(words, pairs);
     }
     int32x4_t sums[kTile][W::kVectors];
     for (int r = 0; r < kTile; ++r) {
@@ -57,7 +56,8 @@ struct Long {
  private:
   template <bool kStart, bool kStream, int kTile>
   static inline void Step(const W& weights, const uint8_t* w, const int8_t* a,
-                          size_t stride, Words<kTile>& words) {
+                          size_t stride, Words<kTile>& words,
+                          Pairs<kTile>& pairs) {
     if constexpr (kStream) Prefetch(w, W::kStepBytes);
     int32x2_t x[kTile];
 #pragma GCC unroll 8
@@ -65,7 +65,19 @@ struct Long {
       x[r] = vreinterpret_s32_s8(vld1_s8(a + r * stride));
     }
     Add<0, kStart>(weights, w, x, words);
-    Add<1, false>(weights, w, x, words);
+    if constexpr (kSafeHalves < 2) Widen(words, pairs);
+    Add<1, (kSafeHalves < 2)>(weights, w, x, words);
+  }
+
+  template <int kTile>
+  static inline void Widen(const Words<kTile>& words, Pairs<kTile>& pairs) {
+#pragma GCC unroll 8
+    for (int r = 0; r < kTile; ++r) {
+#pragma GCC unroll 8
+      for (int i = 0; i < kSums; ++i) {
+        pairs[r][i] = vpadalq_s16(pairs[r][i], words[r][i]);
+      }
+    }
   }
 
   template <int kHalf, bool kStart, int kTile>
@@ -91,6 +103,11 @@ struct Long {
   }
 };
 
+void MultiplyBytes(const Product& p) {
+  if (p.sums_only) return Multiply<Long<Bytes, 3, 128>>(p);
+  Multiply<Long<Bytes, 3, 127>>(p);
+}
+
 bool Always() { return true; }
 
 }  // namespace
@@ -102,15 +119,15 @@ extern const Conv2DKernel conv2d_u8_neon_3x8;
 
 const Conv2DKernel conv2d_u2_neon_2x16 = {
     "conv2d_u2_neon_2x16",     Packing::kCrumb, 2, 16, Always,
-    Multiply<Long<Crumbs, 2>>, &kQuantizeNeon,  0};
+    Multiply<Long<Crumbs, 2>>, &kQuantizeNeon,  0, 0,  &kRequantizeNeon};
 const Conv2DKernel conv2d_u4_neon_2x16 = {
     "conv2d_u4_neon_2x16",      Packing::kNibble, 2, 16, Always,
-    Multiply<Long<Nibbles, 2>>, &kQuantizeNeon,   0};
+    Multiply<Long<Nibbles, 2>>, &kQuantizeNeon,   0, 0,  &kRequantizeNeon};
 const Conv2DKernel conv2d_palette_neon_2x8 = {
     "conv2d_palette_neon_2x8",  Packing::kPalette, 2, 8, Always,
-    Multiply<Long<Palette, 2>>, &kQuantizeNeon,    0};
+    Multiply<Long<Palette, 2>>, &kQuantizeNeon,    0, 0, &kRequantizeNeon};
 const Conv2DKernel conv2d_u8_neon_3x8 = {
-    "conv2d_u8_neon_3x8",     Packing::kByte, 3, 8, Always,
-    Multiply<Long<Bytes, 3>>, &kQuantizeNeon, 0};
+    "conv2d_u8_neon_3x8", Packing::kByte, 3, 8, Always,
+    MultiplyBytes,        &kQuantizeNeon, 0, 0, &kRequantizeNeon};
 
 }  // namespace tfc

@@ -125,8 +125,9 @@ inline FourOutputs Outputs(const Product& p, int column) {
 inline void Store(const Product& p, const FourOutputs& outputs, int row,
                   int32x4_t sum) {
   const int32x4_t exact = vsubq_s32(sum, vdupq_n_s32(p.shifts[row]));
-  outputs.Store(exact, p.row_scales[row],
-                p.y + size_t{1} * row * p.out_channels);
+  float* y = p.y + size_t{1} * row * p.out_channels;
+  if (p.sums_only) return outputs.StoreSums(exact, y);
+  outputs.Store(exact, p.row_scales[row], y);
 }
 
 // A block of columns of one product.

@@ -183,6 +183,8 @@ const Conv2DKernel conv2d_u1_neon_2x32 = {"conv2d_u1_neon_2x32",
                                           [] { return true; },
                                           MultiplyBits,
                                           &kQuantizeNeon,
-                                          kScratchBytes * kRows};
+                                          kScratchBytes * kRows,
+                                          0,
+                                          &kRequantizeNeon};
 
 }  // namespace tfc

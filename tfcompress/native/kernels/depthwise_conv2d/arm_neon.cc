@@ -47,8 +47,12 @@ inline void Outputs(const DepthwiseRow& row, int first, int channel,
     const FourOutputs four(row.scales, row.bias, row.activation, channel,
                            row.channels);
     for (int p = 0; p < kCount; ++p) {
-      four.Store(sums[p][q], row.image_scale,
-                 row.y + size_t{1} * (first + p) * row.channels);
+      float* y = row.y + size_t{1} * (first + p) * row.channels;
+      if (row.sums_only) {
+        four.StoreSums(sums[p][q], y);
+      } else {
+        four.Store(sums[p][q], row.image_scale, y);
+      }
     }
     channel += kQuad;
   }
@@ -76,7 +80,11 @@ void Row(const DepthwiseRow& row) {
 extern const DepthwiseKernel depthwise_conv2d_neon_4x16;
 
 const DepthwiseKernel depthwise_conv2d_neon_4x16 = {
-    "depthwise_conv2d_neon_4x16", [] { return true; }, &kQuantizeNeon,
-    QuantizeWordsNeon, Row};
+    "depthwise_conv2d_neon_4x16",
+    [] { return true; },
+    &kQuantizeNeon,
+    QuantizeWordsNeon,
+    Row,
+    &kRequantizeNeon};
 
 }  // namespace tfc

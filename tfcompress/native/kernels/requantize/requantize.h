@@ -34,6 +34,9 @@ extern const RequantizeKernel kRequantizeRef;
 #ifdef TFC_X86_64
 extern const RequantizeKernel kRequantizeAvx2;
 #endif
+#ifdef TFC_AARCH64
+extern const RequantizeKernel kRequantizeNeon;
+#endif
 
 }  // namespace tfc
 
