@@ -37,6 +37,7 @@ std::vector<float> ExpectAllEqual(const DepthwiseCase& c, Guard guard) {
       c.Run(*CreateDepthwiseRef(c.weights(), c.multiplier, levels), guard);
   for (const DepthwiseKernel* kernel : DepthwiseKernels()) {
     if (!kernel->available()) continue;
+    if (!Accepts(*kernel, c.weights(), levels, kLargestCode)) continue;
     const auto conv =
         CreatePackedDepthwise(*kernel, c.weights(), c.multiplier, levels);
     EXPECT_TRUE(SameBits(c.Run(*conv, guard), want))
@@ -54,7 +55,7 @@ TEST(DepthwiseKernels, EqualRefAtAwkwardSizes) {
   Random random(1);
   for (const int channels : kAwkward) {
     for (const int bits : {1, 2, 4, 8}) {
-      for (const int width : {1, 3, 4, 7, 17}) {
+      for (const int width : {1, 3, 4, 7, 8, 17}) {
         DepthwiseCase c;
         c.Channels(channels, channels < 64 ? Uniform(random, 1, 3) : 1);
         c.kernel_height = c.kernel_width = 3;
@@ -213,6 +214,11 @@ TEST(DepthwiseCreate, ChoosesByArithmeticAndCpu) {
   EXPECT_EQ(name(Arithmetic::kInt8, true), "depthwise_conv2d_ref");
 #ifdef TFC_X86_64
   if (!__builtin_cpu_supports("avx2")) GTEST_SKIP();
+  EXPECT_EQ(name(Arithmetic::kInt8, false), "depthwise_conv2d_s16_avx2_7x16");
+  c.num_bits = 8;
+  EXPECT_EQ(name(Arithmetic::kInt8, false), "depthwise_conv2d_s16_avx2_7x16");
+  c.kernel_height = c.kernel_width = 2;  // 4 x 127 x 128 leaves int16
+  c.RandomData(random);
   EXPECT_EQ(name(Arithmetic::kInt8, false), "depthwise_conv2d_avx2_4x16");
 #endif
 }

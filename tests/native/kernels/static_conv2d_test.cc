@@ -78,7 +78,10 @@ void ExpectAllEqual(const StaticCase& c, Guard guard) {
     const auto want = c.RunAll(
         *CreateStaticDepthwiseRef(c.weights(), c.multiplier, levels), guard);
     for (const DepthwiseKernel* kernel : DepthwiseKernels()) {
-      if (!kernel->available() || kernel->requantize == nullptr) continue;
+      if (!kernel->available() || kernel->requantize == nullptr ||
+          !Accepts(*kernel, c.weights(), levels, kLargestStaticCode)) {
+        continue;
+      }
       expect(kernel->name,
              *CreateStaticPackedDepthwise(*kernel, c.weights(), c.multiplier,
                                           levels),

@@ -4,7 +4,9 @@
 #include "kernels/depthwise_conv2d/depthwise_conv2d.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
+#include <limits>
 
 #include "kernels/depthwise_conv2d/kernel.h"
 
@@ -38,10 +40,13 @@ class PackedDepthwise : public Conv2D {
         const uint8_t symbol =
             weights.symbols[size_t{1} * t * weights.out_channels + o];
         const size_t block = o / kDepthwiseLanes;
-        const size_t at = (block * pairs_ + t / 2) * kDepthwiseLanes +
-                          static_cast<size_t>(o % kDepthwiseLanes);
-        weights_[at * 2 + t % 2] =
-            static_cast<int16_t>(levels.level[symbol] - levels.zero);
+        const size_t lane = o % kDepthwiseLanes;
+        const bool paired = kernel.packing == DepthwisePacking::kPairs;
+        const size_t at =
+            paired ? ((block * pairs_ + t / 2) * kDepthwiseLanes + lane) * 2 +
+                         t % 2
+                   : (block * pairs_ * 2 + t) * kDepthwiseLanes + lane;
+        weights_[at] = static_cast<int16_t>(levels.level[symbol] - levels.zero);
       }
     }
   }
@@ -258,6 +263,17 @@ const std::vector<const DepthwiseKernel*>& DepthwiseKernels() {
   return kernels;
 }
 
+bool Accepts(const DepthwiseKernel& kernel, const WeightsView& weights,
+             const Levels& levels, int largest_code) {
+  if (kernel.packing == DepthwisePacking::kPairs) return true;
+  int64_t largest = 0;
+  for (const uint16_t level : levels.level) {
+    largest = std::max<int64_t>(largest, std::abs(level - levels.zero));
+  }
+  return Depth(weights) * largest * largest_code <=
+         std::numeric_limits<int16_t>::max();
+}
+
 std::unique_ptr<Conv2D> CreatePackedDepthwise(const DepthwiseKernel& kernel,
                                               const WeightsView& weights,
                                               int multiplier,
@@ -275,7 +291,8 @@ std::unique_ptr<Conv2D> CreateDepthwiseConv2D(const WeightsView& weights,
   }
   if (!use_ref) {
     for (const DepthwiseKernel* kernel : DepthwiseKernels()) {
-      if (kernel->available()) {
+      if (kernel->available() &&
+          Accepts(*kernel, weights, levels, kLargestCode)) {
         return CreatePackedDepthwise(*kernel, weights, multiplier, levels);
       }
     }
@@ -295,7 +312,8 @@ std::unique_ptr<StaticConv2D> CreateStaticDepthwiseConv2D(
   WholeLevels levels;
   if (!MakeWholeLevels(weights, &levels)) return nullptr;
   for (const DepthwiseKernel* kernel : DepthwiseKernels()) {
-    if (!use_ref && kernel->requantize != nullptr && kernel->available()) {
+    if (!use_ref && kernel->requantize != nullptr && kernel->available() &&
+        Accepts(*kernel, weights, levels, kLargestStaticCode)) {
       return CreateStaticPackedDepthwise(*kernel, weights, multiplier, levels);
     }
   }

@@ -17,6 +17,12 @@ namespace tfc {
 // Channels are padded to a multiple of this, with weights and codes of 0.
 constexpr int kDepthwiseLanes = 16;
 
+enum class DepthwisePacking : uint8_t {
+  kPairs,  // [block of lanes][pair][lane of the block][2], sums in int32
+  kTaps,   // [block of lanes][tap][lane of the block], sums in int16: only
+           // where they cannot leave it
+};
+
 // A row of outputs, of kDepthwiseLanes channels at a time:
 // y[p][c] = activation(sum_t taps[t][p * step + c] * weight[t][c]
 //                      * (scales[c] * image_scale) + bias[c])
@@ -26,7 +32,7 @@ struct DepthwiseRow {
   int pairs;
   size_t step;  // codes between what neighbouring outputs read
   int outputs;
-  // [block of lanes][pair][lane of the block][2]: (level - zero) of both taps.
+  // (level - zero), as DepthwisePacking says.
   const int16_t* weights;
   const float* scales;  // channels
   float image_scale;
@@ -52,7 +58,15 @@ struct DepthwiseKernel {
 
   // For StaticConv2D; nullptr where `row` does not know sums_only.
   const RequantizeKernel* requantize = nullptr;
+
+  DepthwisePacking packing = DepthwisePacking::kPairs;
 };
+
+// Largest codes of activations, and of int8 less its zero point.
+constexpr int kLargestCode = 127, kLargestStaticCode = 255;
+
+bool Accepts(const DepthwiseKernel& kernel, const WeightsView& weights,
+             const Levels& levels, int largest_code);
 
 // All kernels of this build, best first (kernels.inc).
 const std::vector<const DepthwiseKernel*>& DepthwiseKernels();

@@ -1,5 +1,6 @@
-// Rows of depthwise outputs with AVX2: codes of two taps are interleaved, so
-// that vpmaddwd multiplies both with their weights and adds them up, in s32.
+// Rows of depthwise outputs with AVX2. Sums in s16 add up the products of one
+// tap after the other. For those in s32, codes of two taps are interleaved, so
+// that vpmaddwd multiplies both with their weights and adds them up.
 #include <immintrin.h>
 
 #include <limits>
@@ -9,7 +10,6 @@
 namespace tfc {
 namespace {
 
-constexpr int kTile = 4;  // outputs
 constexpr int kLanes = kDepthwiseLanes;
 
 inline __m256i Load(const int16_t* p) {
@@ -19,6 +19,10 @@ inline __m256i Load(const int16_t* p) {
 // GCC 12 otherwise spills sums, and copies those that are left.
 inline void AddInPlace(__m256i* sum, __m256i v) {
   asm("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(v));
+}
+
+inline void AddWordsInPlace(__m256i* sum, __m256i v) {
+  asm("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(v));
 }
 
 // What the outputs of 8 channels have in common.
@@ -60,7 +64,7 @@ struct Range {
     const __m256 scale = channels.scale, bias = channels.bias;
     const __m256 least = low, most = high;
     __m256 v[kCount];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int p = 0; p < kCount; ++p) {
       if (sums_only) {
         v[p] = _mm256_castsi256_ps(sums[p]);
@@ -72,10 +76,10 @@ struct Range {
       v[p] = _mm256_min_ps(most, v[p]);
     }
     if (channels.count >= 8) {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int p = 0; p < kCount; ++p) _mm256_storeu_ps(y + p * stride, v[p]);
     } else {
-#pragma GCC unroll 4
+#pragma GCC unroll 8
       for (int p = 0; p < kCount; ++p) {
         _mm256_maskstore_ps(y + p * stride, channels.mask, v[p]);
       }
@@ -91,7 +95,7 @@ inline void Outputs(const DepthwiseRow& row, int first, int channel,
   // The unpacks work inside of 128-bit halves: lanes 0-3 and 8-11, 4-7 and
   // 12-15.
   __m256i even[kCount], odd[kCount];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int p = 0; p < kCount; ++p) even[p] = odd[p] = _mm256_setzero_si256();
   for (int pair = 0; pair < row.pairs; ++pair, w += 2 * kLanes) {
     const int16_t* a = row.taps[2 * pair] + at;
@@ -99,7 +103,7 @@ inline void Outputs(const DepthwiseRow& row, int first, int channel,
     const __m256i v = Load(w), u = Load(w + kLanes);
     const __m256i w_even = _mm256_permute2x128_si256(v, u, 0x20);
     const __m256i w_odd = _mm256_permute2x128_si256(v, u, 0x31);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
     for (int p = 0; p < kCount; ++p) {
       const __m256i x = Load(a + p * row.step), z = Load(b + p * row.step);
       AddInPlace(&even[p],
@@ -111,46 +115,105 @@ inline void Outputs(const DepthwiseRow& row, int first, int channel,
   const size_t stride = row.channels;
   float* y = row.y + first * stride + channel;
   __m256i sums[kCount];
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int p = 0; p < kCount; ++p) {
     sums[p] = _mm256_permute2x128_si256(even[p], odd[p], 0x20);
   }
   range.Store(Channels(row, channel), sums, y, stride);
-#pragma GCC unroll 4
+#pragma GCC unroll 8
   for (int p = 0; p < kCount; ++p) {
     sums[p] = _mm256_permute2x128_si256(even[p], odd[p], 0x31);
   }
   range.Store(Channels(row, channel + 8), sums, y + 8, stride);
 }
 
+// The same with sums in s16.
 template <int kCount>
+inline void NarrowOutputs(const DepthwiseRow& row, int first, int channel,
+                          const int16_t* w, const Range& range) {
+  const size_t at = first * row.step + channel;
+  __m256i words[kCount];
+#pragma GCC unroll 8
+  for (int p = 0; p < kCount; ++p) words[p] = _mm256_setzero_si256();
+  for (int tap = 0; tap < 2 * row.pairs; ++tap, w += kLanes) {
+    const int16_t* a = row.taps[tap] + at;
+    const __m256i v = Load(w);
+#pragma GCC unroll 8
+    for (int p = 0; p < kCount; ++p) {
+      AddWordsInPlace(&words[p], _mm256_mullo_epi16(Load(a + p * row.step), v));
+    }
+  }
+  const size_t stride = row.channels;
+  float* y = row.y + first * stride + channel;
+  __m256i sums[kCount];
+#pragma GCC unroll 8
+  for (int p = 0; p < kCount; ++p) {
+    sums[p] = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(words[p]));
+  }
+  range.Store(Channels(row, channel), sums, y, stride);
+#pragma GCC unroll 8
+  for (int p = 0; p < kCount; ++p) {
+    sums[p] = _mm256_cvtepi16_epi32(_mm256_extracti128_si256(words[p], 1));
+  }
+  range.Store(Channels(row, channel + 8), sums, y + 8, stride);
+}
+
+template <bool kNarrow, int kCount>
 void Blocks(const DepthwiseRow& row, int first, const Range& range) {
   const int16_t* w = row.weights;
   for (int channel = 0; channel < row.channels; channel += kLanes) {
-    Outputs<kCount>(row, first, channel, w, range);
+    if constexpr (kNarrow) {
+      NarrowOutputs<kCount>(row, first, channel, w, range);
+    } else {
+      Outputs<kCount>(row, first, channel, w, range);
+    }
     w += size_t{2} * kLanes * row.pairs;
   }
 }
 
-void Row(const DepthwiseRow& row) {
-  const Range range(row);
+template <bool kNarrow, int kTile>
+void Tiles(const DepthwiseRow& row, const Range& range) {
   int first = 0;
   for (; first + kTile <= row.outputs; first += kTile) {
-    Blocks<kTile>(row, first, range);
+    Blocks<kNarrow, kTile>(row, first, range);
   }
-  for (; first < row.outputs; ++first) Blocks<1>(row, first, range);
+  // Some outputs once more: it costs less than each of the rest alone.
+  if (first < row.outputs) {
+    Blocks<kNarrow, kTile>(row, row.outputs - kTile, range);
+  }
 }
+
+template <bool kNarrow>
+void Row(const DepthwiseRow& row) {
+  const Range range(row);
+  // 7 divides the widths of most networks: 112, 56, 28, 14, 7.
+  if (kNarrow && row.outputs >= 7) return Tiles<kNarrow, 7>(row, range);
+  if (row.outputs >= 4) return Tiles<kNarrow, 4>(row, range);
+  Tiles<kNarrow, 1>(row, range);
+}
+
+bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
 
 }  // namespace
 
+extern const DepthwiseKernel depthwise_conv2d_s16_avx2_7x16;
 extern const DepthwiseKernel depthwise_conv2d_avx2_4x16;
 
-const DepthwiseKernel depthwise_conv2d_avx2_4x16 = {
-    "depthwise_conv2d_avx2_4x16",
-    [] { return static_cast<bool>(__builtin_cpu_supports("avx2")); },
+const DepthwiseKernel depthwise_conv2d_s16_avx2_7x16 = {
+    "depthwise_conv2d_s16_avx2_7x16",
+    HasAvx2,
     &kQuantizeAvx2,
     QuantizeWordsAvx2,
-    Row,
-    &kRequantizeAvx2};
+    Row<true>,
+    &kRequantizeAvx2,
+    DepthwisePacking::kTaps};
+const DepthwiseKernel depthwise_conv2d_avx2_4x16 = {
+    "depthwise_conv2d_avx2_4x16",
+    HasAvx2,
+    &kQuantizeAvx2,
+    QuantizeWordsAvx2,
+    Row<false>,
+    &kRequantizeAvx2,
+    DepthwisePacking::kPairs};
 
 }  // namespace tfc
