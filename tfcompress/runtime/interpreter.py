@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import mmap
 import os
+import platform
 import struct
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,8 @@ from tfcompress.errors import InvalidInputError, NativeLibraryError, PayloadErro
 
 __all__ = ["Interpreter"]
 
+_NO_SUBGRAPH, _OURS, _PLAIN = "no subgraph", "ours", "plain"
+_CPU = Path("/proc/cpuinfo")
 # What LiteRT says of files that are no .tflite, or that contradict themselves.
 _DAMAGED = (
     "Flatbuffer",
@@ -108,19 +113,46 @@ def _check_file(source: str, model_path: str | os.PathLike[str] | None, model_co
         raise InvalidInputError(
             "model_path or model_content must be given", "neither, or empty content", "Give a .tflite file"
         )
+    found = _looked_at(model_path, model_content)
     # LiteRT itself dies of such a file.
-    if _lacks_subgraphs(model_path, model_content):
+    if found == _NO_SUBGRAPH:
         raise InvalidInputError(
             "the model must be a valid .tflite file", f"{source} (no subgraph)", "Convert or copy it again"
         )
+    if found == _OURS and not _is_fast():
+        warnings.warn(
+            f"tfcompress: a packed model runs fast on a CPU with AVX2 or on 64-bit Arm. Received: {source}, "
+            f"{platform.machine()} without it. The portable kernels give the same results, slower; "
+            "`tfcompress expand` makes a file for the stock kernels.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
 
 
-def _lacks_subgraphs(model_path: str | os.PathLike[str] | None, model_content: bytes | None) -> bool:
-    """Whether a file can be read but has no subgraph; one that cannot be read is for LiteRT's verifier to refuse."""
+def _looked_at(model_path: str | os.PathLike[str] | None, model_content: bytes | None) -> str:
+    """What a file is, as far as it matters here; one that cannot be read is for LiteRT's verifier to refuse."""
     try:
         if model_path is None:
-            return bool(schema.Model.GetRootAs(model_content).SubgraphsLength() == 0)
+            return _kind_of(schema.Model.GetRootAs(model_content))
         with Path(model_path).open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-            return bool(schema.Model.GetRootAs(content).SubgraphsLength() == 0)
+            return _kind_of(schema.Model.GetRootAs(content))
     except (struct.error, TypeError, ValueError, IndexError):
-        return False
+        return _PLAIN
+
+
+def _kind_of(model: Any) -> str:
+    if model.SubgraphsLength() == 0:
+        return _NO_SUBGRAPH
+    names = [model.OperatorCodes(index).CustomCode() for index in range(model.OperatorCodesLength())]
+    return _OURS if any(name is not None and name.startswith(b"Tfc") for name in names) else _PLAIN
+
+
+@functools.cache
+def _is_fast() -> bool:
+    """Whether the CPU has kernels that are written for it."""
+    if platform.machine() in ("aarch64", "arm64"):
+        return True
+    try:
+        return " avx2 " in _CPU.read_text(encoding="utf-8", errors="replace").replace("\n", " ")
+    except OSError:
+        return True  # the delegate itself asks the CPU; only the warning needs this file
