@@ -114,6 +114,8 @@ struct Delegate {
 };
 
 static_assert(sizeof(void*) == 8, "the layout is that of 64-bit machines");
+static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+              "fields of a file are read as they lie in memory");
 static_assert(offsetof(IntArray, data) == 4);
 static_assert(offsetof(Tensor, data) == 8);
 static_assert(offsetof(Tensor, dims) == 16);
