@@ -22,6 +22,10 @@ enum class BlockShape : uint8_t {
   kOuts,
   // 16 depths of one out. A group is one out; a place counts blocks of depths.
   kDepths,
+  // As kDepths, but a group is 4 outs with as many blocks each, the last of
+  // some
+  // being zeros: [block][out].
+  kDepthsInFours,
 };
 
 // y[r][o] = activation(sum_k a[r][k] * weight[o][k]

@@ -18,10 +18,11 @@ namespace {
 // Fractions of blocks of zeros below which a kernel that multiplies them too is
 // as fast: a row through 1024 x 1024 with levels up to 15 (Zen 3).
 double LeastZeroBlocks(BlockShape shape) {
-  return shape == BlockShape::kOuts ? 0.72 : 0.88;
+  return shape == BlockShape::kOuts ? 0.72 : 0.82;
 }
 
 constexpr int kRows = 64;  // quantized at a time
+constexpr int kFour = 4;   // outs of a group of BlockShape::kDepthsInFours
 constexpr size_t kAlignment = 64;
 
 size_t RoundUp(size_t n, size_t step) { return (n + step - 1) / step * step; }
@@ -77,16 +78,11 @@ class SparseDense : public Conv2D {
         stride_(RoundUp(weights.in_channels, kSparseBlock)),
         scales_(levels.scale) {
     const Source source(weights, levels);
-    const bool in_twos = kernel.shape == BlockShape::kOuts;
-    const auto end_group = [&] {
-      // Of a group without a pair, the last one gets a partner of zeros.
-      if (in_twos && places_.size() % 2 != 0) Add(source, outs_, 0);
-      ends_.push_back(static_cast<uint32_t>(places_.size()));
-    };
-    source.ForEachBlock(kernel.shape, [&](int out, int depth, bool last) {
-      if (!source.IsZero(kernel.shape, out, depth)) Add(source, out, depth);
-      if (last) end_group();
-    });
+    if (kernel.shape == BlockShape::kDepthsInFours) {
+      for (int out = 0; out < outs_; out += kFour) AddFour(source, out);
+    } else {
+      AddAll(source);
+    }
     places_.shrink_to_fit();
     weights_.shrink_to_fit();
   }
@@ -128,9 +124,40 @@ class SparseDense : public Conv2D {
   const char* KernelName() const override { return kernel_.name; }
 
  private:
+  void AddAll(const Source& source) {
+    const bool in_twos = kernel_.shape == BlockShape::kOuts;
+    source.ForEachBlock(kernel_.shape, [&](int out, int depth, bool last) {
+      if (!source.IsZero(kernel_.shape, out, depth)) Add(source, out, depth);
+      if (!last) return;
+      // Of a block without a pair, the partner is zeros.
+      if (in_twos && places_.size() % 2 != 0) Add(source, outs_, 0);
+      ends_.push_back(static_cast<uint32_t>(places_.size()));
+    });
+  }
+
+  void AddFour(const Source& source, int out) {
+    std::vector<int> depths[kFour];
+    size_t most = 0;
+    for (int i = 0; i < kFour; ++i) {
+      for (int depth = 0; depth < ins_; depth += kSparseBlock) {
+        if (!source.IsZero(kernel_.shape, out + i, depth)) {
+          depths[i].push_back(depth);
+        }
+      }
+      most = std::max(most, depths[i].size());
+    }
+    for (size_t block = 0; block < most; ++block) {
+      for (int i = 0; i < kFour; ++i) {
+        const bool exists = block < depths[i].size();
+        Add(source, exists ? out + i : outs_, exists ? depths[i][block] : 0);
+      }
+    }
+    ends_.push_back(static_cast<uint32_t>(places_.size()));
+  }
+
   // Appends a block. Of BlockShape::kOuts two share 32 weights.
   void Add(const Source& source, int out, int depth) {
-    if (kernel_.shape == BlockShape::kDepths) {
+    if (kernel_.shape != BlockShape::kOuts) {
       places_.push_back(static_cast<uint16_t>(depth / kSparseBlock));
       for (int i = 0; i < kSparseBlock; ++i) {
         weights_.push_back(source(out, depth + i));
@@ -152,7 +179,7 @@ class SparseDense : public Conv2D {
   }
 
   const SparseDenseKernel& kernel_;
-  size_t ins_;
+  int ins_;
   int outs_;
   size_t stride_;  // of a row of codes
   std::vector<float> scales_;

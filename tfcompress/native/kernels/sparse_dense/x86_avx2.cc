@@ -11,7 +11,7 @@ namespace {
 
 constexpr int kRows = 4;
 constexpr int kEight = 8;  // outs of a vector of sums
-constexpr int kFour = 4;   // outs whose sums are reduced together
+constexpr int kFour = 4;   // outs of a group of blocks of depths
 
 inline __m256i Load(const int16_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
@@ -95,32 +95,22 @@ void MultiplyOuts(const BlockProduct& p) {
   }
 }
 
-// The sum over one out's blocks, in 8 parts.
-inline __m256i Parts(const BlockProduct& p, const int16_t* a, uint32_t block,
-                     uint32_t end) {
-  // Two sums, so that one addition need not wait for the other.
-  __m256i even = _mm256_setzero_si256(), odd = even;
-  const auto product = [&](uint32_t b) {
-    return _mm256_madd_epi16(Load(p.weights + size_t{b} * kSparseBlock),
-                             Load(a + size_t{p.places[b]} * kSparseBlock));
-  };
-  for (; block + 2 <= end; block += 2) {
-    even = _mm256_add_epi32(even, product(block));
-    odd = _mm256_add_epi32(odd, product(block + 1));
-  }
-  if (block != end) even = _mm256_add_epi32(even, product(block));
-  return _mm256_add_epi32(even, odd);
-}
-
 // The sums of 4 outs, from `out` on; 0 for those that do not exist.
 inline __m128i FourSums(const BlockProduct& p, int row, int out) {
+  if (out >= p.out_channels) return _mm_setzero_si128();
+  const int group = out / kFour;
+  const uint32_t end = p.ends[group];
   const int16_t* a = p.a + row * p.stride;
   __m256i parts[kFour];
-  for (int i = 0; i < kFour; ++i) {
-    const int o = out + i;
-    parts[i] = o >= p.out_channels
-                   ? _mm256_setzero_si256()
-                   : Parts(p, a, o == 0 ? 0 : p.ends[o - 1], p.ends[o]);
+#pragma GCC unroll 4
+  for (int i = 0; i < kFour; ++i) parts[i] = _mm256_setzero_si256();
+  for (uint32_t b = group == 0 ? 0 : p.ends[group - 1]; b != end; b += kFour) {
+#pragma GCC unroll 4
+    for (int i = 0; i < kFour; ++i) {
+      const __m256i w = Load(p.weights + size_t{b + i} * kSparseBlock);
+      const __m256i x = Load(a + size_t{p.places[b + i]} * kSparseBlock);
+      parts[i] = _mm256_add_epi32(parts[i], _mm256_madd_epi16(w, x));
+    }
   }
   const __m256i sums = _mm256_hadd_epi32(_mm256_hadd_epi32(parts[0], parts[1]),
                                          _mm256_hadd_epi32(parts[2], parts[3]));
@@ -144,13 +134,17 @@ bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
 }  // namespace
 
 extern const SparseDenseKernel sparse_dense_outs_avx2;
-extern const SparseDenseKernel sparse_dense_depths_avx2;
+extern const SparseDenseKernel sparse_dense_depths_avx2_4;
 
 const SparseDenseKernel sparse_dense_outs_avx2 = {
     "sparse_dense_outs_avx2", BlockShape::kOuts, HasAvx2,
     &kQuantizeAvx2,           QuantizeWordsAvx2, MultiplyOuts};
-const SparseDenseKernel sparse_dense_depths_avx2 = {
-    "sparse_dense_depths_avx2", BlockShape::kDepths, HasAvx2, &kQuantizeAvx2,
-    QuantizeWordsAvx2,          MultiplyDepths};
+const SparseDenseKernel sparse_dense_depths_avx2_4 = {
+    "sparse_dense_depths_avx2_4",
+    BlockShape::kDepthsInFours,
+    HasAvx2,
+    &kQuantizeAvx2,
+    QuantizeWordsAvx2,
+    MultiplyDepths};
 
 }  // namespace tfc
