@@ -7,6 +7,9 @@
 #include <string>
 
 #include "conv_case.h"
+#include "kernels/binary_conv2d/binary_conv2d.h"
+#include "kernels/depthwise_conv2d/depthwise_conv2d.h"
+#include "kernels/embedding/embedding.h"
 
 namespace tfc {
 namespace {
@@ -37,6 +40,40 @@ TEST(Arm, ChoosesByWeightsAndCpu) {
   c.RandomCodebook(random, 16);
   EXPECT_EQ(Chosen(c),
             dotprod ? "conv2d_palette_dotprod_4x8" : "conv2d_palette_neon_2x8");
+}
+
+TEST(Arm, EveryOpHasAKernel) {
+  Random random(2);
+  ConvCase c;
+  c.ins = c.outs = 32;
+  c.num_bits = 1;
+  ASSERT_TRUE(c.Spatial(1, 3, 3, 1, 1, true));
+  c.RandomData(random);
+  EXPECT_EQ(Chosen(c), "conv2d_u1_neon_2x32");
+  const SignsView signs = {c.outs,
+                           1,
+                           1,
+                           c.ins,
+                           c.symbols.data(),
+                           c.scale.data(),
+                           static_cast<int>(c.scale.size())};
+  EXPECT_STREQ(CreateBinaryConv2D(signs)->KernelName(),
+               "binary_conv2d_neon_4x8");
+  c.num_bits = 4;
+  c.symbols.assign(c.symbols.size(), 8);  // the zero
+  EXPECT_EQ(Chosen(c), "sparse_conv2d_neon_32x4");
+  WeightsView rows = c.view();
+  rows.on_maps = false;
+  EXPECT_STREQ(Conv2D::Create(rows, Arithmetic::kInt8)->KernelName(),
+               "sparse_dense_outs_neon");
+  WeightsView depthwise = c.view();
+  depthwise.in_channels = 1;
+  EXPECT_STREQ(
+      CreateDepthwiseConv2D(depthwise, 1, Arithmetic::kInt8)->KernelName(),
+      "depthwise_conv2d_s16_neon_7x16");
+  const float levels[16] = {}, scale = 1.0f;
+  const TableView table = {32, 32, 4, c.symbols.data(), levels, 16, &scale, 1};
+  EXPECT_STREQ(Embedding(table).KernelName(), "embedding_neon");
 }
 
 }  // namespace
