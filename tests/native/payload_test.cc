@@ -176,10 +176,10 @@ TEST(PayloadTest, FieldsThatContradictEachOther) {
   EXPECT_TRUE(Has(with(9, 3), "num_bits"));
   EXPECT_TRUE(Has(with(10, 9), "num_bits"));
   EXPECT_TRUE(Has(with(10, 1), "num_bits"));
-  EXPECT_TRUE(Has(with(11, 3), "form"));
   EXPECT_TRUE(Has(with(11, 5 << 2), "form"));
   EXPECT_TRUE(Has(with(11, 128), "form"));
-  EXPECT_TRUE(Has(with(11, 1 | 1 << 2), "adaptive"));
+  EXPECT_TRUE(Has(with(11, 1 | 1 << 2), "a coder of bits must go with"));
+  EXPECT_TRUE(Has(with(11, 3 | 2 << 2), "a coder of bits must go with"));
   EXPECT_TRUE(Has(with(11, 1 << 2), "side_size"));
   EXPECT_TRUE(Has(with(11, 1 << 5), "granularity"));
   EXPECT_TRUE(Has(with(11, 3 << 5), "exact"));

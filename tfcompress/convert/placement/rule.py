@@ -17,20 +17,23 @@ from tfcompress.convert.placement.candidate import Candidate
 
 __all__ = ["features", "kind_of", "predicted_speedup", "stock_of"]
 
+WIDE, SMALL = 512, 1024  # channels and pixels: depthwise convolutions of more and fewer were faster throughout
 FEW_ROWS = 4  # which the kernel of 1-bit weights takes at once
 # Microseconds per call, and nanoseconds per output row, per value that a row reads, per value that it writes, per
 # product, and per weight; one thread of a Zen 3 core.
 COSTS = {
-    "stock": (0.8, 2, 0.0433, 0.0991, 0.0236, 0.0728),
-    "bit": (0.8, 7.55, 0.818, 0.439, 0.00702, 0),
-    "crumb": (0.8, 3.91, 0.13, 0.44, 0.00719, 0.00713),
-    "bit_row": (0.8, 854, 0.019, 0.522, 0.00552, 0),
-    "nibble": (0.8, 4.38, 0.106, 0.227, 0.00785, 0.0113),
-    "byte": (0.8, 5.06, 0.0654, 0.57, 0.018, 0.0103),
-    "palette": (0.8, 3.39, 0.075, 0.304, 0.0172, 0.0133),
-    "signs": (0.8, 15.2, 0.124, 1.04, 0.00288, 0.00292),
-    "stock_depthwise": (0.8, 0, 0.734, 0, 0.0756, 0),
-    "depthwise": (0.8, 0, 0.754, 0, 0.111, 0),
+    "stock": (0.8, 2.49, 0.0503, 0.101, 0.0251, 0.0666),
+    "bit": (0.8, 5.38, 0.905, 0.387, 0.00889, 0),
+    "crumb": (0.8, 7.27, 0.113, 0.22, 0.00797, 0.0137),
+    "bit_row": (0.8, 66.4, 0.598, 0.193, 0.00967, 0),
+    "nibble": (0.8, 1.65, 0.221, 0.24, 0.00907, 0.00669),
+    "byte": (0.8, 7.32, 0.233, 0.281, 0.0136, 0.029),
+    "palette": (0.8, 4.96, 0.268, 0.226, 0.0172, 0.015),
+    "signs": (0.8, 17.6, 0.107, 1.12, 0.00214, 0.00149),
+    "stock_depthwise": (0.8, 0, 0.363, 0, 0.0584, 0),
+    "depthwise": (0.8, 0, 0.39, 0, 0.0628, 0),  # 0.79 to 1.26 times as fast: rather not
+    "stock_depthwise_wide": (0.8, 0, 0, 0, 0.0956, 0),
+    "depthwise_wide": (0.8, 0, 0, 0, 0.0708, 0),
 }
 
 
@@ -65,7 +68,7 @@ def predicted_speedup(candidate: Candidate) -> float:
 
 def stock_of(kind: str) -> str:
     """The name of the stock op's costs beside a kernel's."""
-    return "stock_depthwise" if kind == "depthwise" else "stock"
+    return f"stock_{kind}" if kind.startswith("depthwise") else "stock"
 
 
 def kind_of(candidate: Candidate) -> str:
@@ -76,7 +79,8 @@ def kind_of(candidate: Candidate) -> str:
     """
     weight = candidate.weight
     if candidate.name == DEPTHWISE_CONV_2D:
-        return "depthwise"
+        *pixels, channels = candidate.y_shape
+        return "depthwise_wide" if channels >= WIDE and math.prod(pixels) <= SMALL else "depthwise"
     if candidate.name in (BINARY_CONV_2D, BINARY_FULLY_CONNECTED):
         return "signs"
     used = np.unique(weight.symbols)
