@@ -1,9 +1,8 @@
 // Popcounts by vpshufb: a word of one row against that word of 8 outs.
 #include <immintrin.h>
 
-#include <limits>
-
 #include "kernels/binary_conv2d/kernel.h"
+#include "kernels/x86_outputs.h"
 
 namespace tfc {
 namespace {
@@ -45,19 +44,6 @@ inline __m256i Ones(__m256i v) {
                          _mm256_shuffle_epi8(counts, high));
 }
 
-struct Columns {
-  __m256i mask;  // lanes that exist
-  __m256 scale, bias;
-
-  Columns(const SignProduct& p, int column) {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(p.out_channels - column), lane);
-    scale = _mm256_maskload_ps(p.scales + column, mask);
-    bias = p.bias != nullptr ? _mm256_maskload_ps(p.bias + column, mask)
-                             : _mm256_setzero_ps();
-  }
-};
-
 template <int kTile>
 inline void Count(const SignProduct& p, int row, const uint32_t* w,
                   __m256i (&different)[kTile]) {
@@ -89,38 +75,31 @@ inline void Count(const SignProduct& p, int row, const uint32_t* w,
 
 template <int kTile>
 void Tile(const SignProduct& p, int row, int column, const uint32_t* w,
-          const Columns& columns) {
+          const EightOuts& outs) {
   __m256i different[kTile];
   Count(p, row, w, different);
-  constexpr float kInfinity = std::numeric_limits<float>::infinity();
-  const bool none = p.activation == Activation::kNone;
-  const bool relu6 = p.activation == Activation::kRelu6;
-  const __m256 least = _mm256_set1_ps(none ? -kInfinity : 0.0f);
-  const __m256 most = _mm256_set1_ps(relu6 ? 6.0f : kInfinity);
+  const Range range(p.activation);
   for (int r = 0; r < kTile; ++r) {
     const __m256i offset = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(
         p.offsets + (row + r) * p.offset_stride + column));
     const __m256i twice = _mm256_add_epi32(different[r], different[r]);
     const __m256 sum = _mm256_cvtepi32_ps(_mm256_sub_epi32(offset, twice));
-    __m256 v = _mm256_mul_ps(
-        sum, _mm256_mul_ps(columns.scale, _mm256_set1_ps(p.factors[row + r])));
-    v = _mm256_add_ps(v, columns.bias);
-    // The second operand is the result where one of them is a NaN.
-    v = _mm256_min_ps(most, _mm256_max_ps(least, v));
-    _mm256_maskstore_ps(p.y + size_t{1} * (row + r) * p.out_channels + column,
-                        columns.mask, v);
+    const __m256 v = _mm256_mul_ps(
+        sum, _mm256_mul_ps(outs.scale, _mm256_set1_ps(p.factors[row + r])));
+    outs.Write(range.Clamp(_mm256_add_ps(v, outs.bias)),
+               p.y + size_t{1} * (row + r) * p.out_channels + column);
   }
 }
 
 void Multiply(const SignProduct& p) {
   const uint32_t* w = p.weights;
   for (int column = 0; column < p.out_channels; column += kSignColumns) {
-    const Columns columns(p, column);
+    const EightOuts outs(p.scales, p.bias, column, p.out_channels);
     int row = 0;
     for (; row + kRows <= p.rows; row += kRows) {
-      Tile<kRows>(p, row, column, w, columns);
+      Tile<kRows>(p, row, column, w, outs);
     }
-    for (; row < p.rows; ++row) Tile<1>(p, row, column, w, columns);
+    for (; row < p.rows; ++row) Tile<1>(p, row, column, w, outs);
     w += size_t{1} * p.words * kSignColumns;
   }
 }
@@ -129,9 +108,7 @@ void Multiply(const SignProduct& p) {
 
 extern const BinaryConv2DKernel binary_conv2d_avx2_4x8;
 
-const BinaryConv2DKernel binary_conv2d_avx2_4x8 = {
-    "binary_conv2d_avx2_4x8",
-    [] { return static_cast<bool>(__builtin_cpu_supports("avx2")); }, Pack,
-    Multiply};
+const BinaryConv2DKernel binary_conv2d_avx2_4x8 = {"binary_conv2d_avx2_4x8",
+                                                   HasAvx2, Pack, Multiply};
 
 }  // namespace tfc

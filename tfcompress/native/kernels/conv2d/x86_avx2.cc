@@ -99,7 +99,7 @@ struct Block {
   const Range range;
   const uint8_t* w;
   int column;
-  Columns columns[W::kVectors];
+  EightOuts columns[W::kVectors];
 
   explicit Block(const Product& product)
       : p(product),
@@ -159,15 +159,15 @@ struct Block {
 #pragma GCC unroll 4
     for (int s = 0; s < kStreams; ++s) {
       const int first = column + s * 8 * W::kVectors;
-      Columns all[W::kVectors];
-      for (int v = 0; v < W::kVectors; ++v) all[v].Set(p, first + 8 * v);
+      EightOuts all[W::kVectors];
+      for (int v = 0; v < W::kVectors; ++v) all[v] = Columns(p, first + 8 * v);
       Finish(0, sums[s], all, first);
     }
   }
 
   template <int kTile>
   inline void Finish(int row, const __m256i (&sums)[W::kVectors][kTile],
-                     const Columns (&all)[W::kVectors], int first) const {
+                     const EightOuts (&all)[W::kVectors], int first) const {
     float* y = p.y + size_t{1} * row * p.out_channels + first;
 #pragma GCC unroll 2
     for (int v = 0; v < W::kVectors; ++v) {
@@ -208,7 +208,7 @@ void Multiply(const Product& p) {
   }
   for (; block.column < p.out_channels; block.column += kColumns) {
     for (int v = 0; v < W::kVectors; ++v) {
-      block.columns[v].Set(p, block.column + 8 * v);
+      block.columns[v] = Columns(p, block.column + 8 * v);
     }
     if (p.rows <= kRows) {
       Rows<W, true>(block);

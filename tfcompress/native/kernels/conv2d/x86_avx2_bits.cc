@@ -138,9 +138,7 @@ void Tile(const Product& p, int row, const uint8_t* tables, const uint8_t* w,
   const __m256i step = _mm256_set1_epi32(p.bit_step);
   for (int v = 0; v < kVectors && column < p.out_channels; ++v, column += 8) {
     for (__m256i& sum : sums[v]) sum = _mm256_mullo_epi32(sum, step);
-    Columns columns;
-    columns.Set(p, column);
-    Store(p, row, columns, range,
+    Store(p, row, Columns(p, column), range,
           p.y + size_t{1} * row * p.out_channels + column, sums[v]);
   }
 }

@@ -19,11 +19,6 @@ inline void StoreWords(int16_t* p, __m256i v) {
   _mm256_storeu_si256(reinterpret_cast<__m256i*>(p), v);
 }
 
-// GCC 12 otherwise spills sums, and copies those that are left.
-inline void AddInPlace(__m256i* sum, __m256i v) {
-  asm("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(v));
-}
-
 // Both take a group of bytes in the order [out][4] and give its first and last
 // two depths in the order [out][2].
 struct Words {
@@ -118,16 +113,14 @@ inline void Tile(const Product& p, int row, int column, const int16_t* rows,
           Broadcast4(reinterpret_cast<const int8_t*>(a + r * depth + k));
 #pragma GCC unroll 2
       for (int v = 0; v < kVectors; ++v) {
-        AddInPlace(&sums[v][r], _mm256_madd_epi16(levels[v], x));
+        AddInts(&sums[v][r], _mm256_madd_epi16(levels[v], x));
       }
     }
   }
   float* y = p.y + size_t{1} * row * p.out_channels + column;
 #pragma GCC unroll 2
   for (int v = 0; v < kVectors; ++v) {
-    Columns columns;
-    columns.Set(p, column + 8 * v);
-    Store(p, row, columns, range, y + 8 * v, sums[v]);
+    Store(p, row, Columns(p, column + 8 * v), range, y + 8 * v, sums[v]);
   }
 }
 

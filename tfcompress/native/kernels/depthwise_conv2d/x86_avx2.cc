@@ -3,9 +3,8 @@
 // that vpmaddwd multiplies both with their weights and adds them up.
 #include <immintrin.h>
 
-#include <limits>
-
 #include "kernels/depthwise_conv2d/kernel.h"
+#include "kernels/x86_outputs.h"
 
 namespace tfc {
 namespace {
@@ -16,76 +15,33 @@ inline __m256i Load(const int16_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 
-// GCC 12 otherwise spills sums, and copies those that are left.
-inline void AddInPlace(__m256i* sum, __m256i v) {
-  asm("vpaddd %1, %0, %0" : "+x"(*sum) : "x"(v));
+// Outputs of 8 channels from `channel` on, from their sums.
+template <int kCount>
+inline void Store(const DepthwiseRow& row, const Range& range, int first,
+                  int channel, const __m256i (&sums)[kCount]) {
+  const EightOuts outs(row.scales, row.bias, channel, row.channels);
+  if (outs.count <= 0) return;
+  // Locals, because a store to y could change any field.
+  const size_t stride = row.channels;
+  float* y = row.y + first * stride + channel;
+  const __m256 scale =
+      _mm256_mul_ps(outs.scale, _mm256_set1_ps(row.image_scale));
+  const Range activate = range;
+  __m256 v[kCount];
+#pragma GCC unroll 8
+  for (int p = 0; p < kCount; ++p) {
+    v[p] = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[p]), scale);
+    v[p] = activate.Clamp(_mm256_add_ps(v[p], outs.bias));
+    if (row.sums_only) v[p] = _mm256_castsi256_ps(sums[p]);
+  }
+  if (outs.count >= kEight) {
+#pragma GCC unroll 8
+    for (int p = 0; p < kCount; ++p) _mm256_storeu_ps(y + p * stride, v[p]);
+  } else {
+#pragma GCC unroll 8
+    for (int p = 0; p < kCount; ++p) outs.Write(v[p], y + p * stride);
+  }
 }
-
-inline void AddWordsInPlace(__m256i* sum, __m256i v) {
-  asm("vpaddw %1, %0, %0" : "+x"(*sum) : "x"(v));
-}
-
-// What the outputs of 8 channels have in common.
-struct Channels {
-  __m256i mask;  // lanes that exist
-  int count;
-  __m256 scale, bias;
-
-  Channels(const DepthwiseRow& row, int first) {
-    const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-    count = row.channels - first;
-    mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane);
-    scale = bias = _mm256_setzero_ps();
-    if (count <= 0) return;
-    scale = _mm256_mul_ps(_mm256_maskload_ps(row.scales + first, mask),
-                          _mm256_set1_ps(row.image_scale));
-    if (row.bias != nullptr) bias = _mm256_maskload_ps(row.bias + first, mask);
-  }
-};
-
-// The least and the greatest output of an activation.
-struct Range {
-  __m256 low, high;
-  bool sums_only;
-
-  explicit Range(const DepthwiseRow& row) : sums_only(row.sums_only) {
-    const Activation activation = row.activation;
-    constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    low = _mm256_set1_ps(activation == Activation::kNone ? -kInfinity : 0.0f);
-    high = _mm256_set1_ps(activation == Activation::kRelu6 ? 6.0f : kInfinity);
-  }
-
-  // Outputs of 8 channels, `stride` apart.
-  template <int kCount>
-  inline void Store(const Channels& channels, const __m256i (&sums)[kCount],
-                    float* y, size_t stride) const {
-    if (channels.count <= 0) return;
-    // Locals, because a store to y could change any field.
-    const __m256 scale = channels.scale, bias = channels.bias;
-    const __m256 least = low, most = high;
-    __m256 v[kCount];
-#pragma GCC unroll 8
-    for (int p = 0; p < kCount; ++p) {
-      if (sums_only) {
-        v[p] = _mm256_castsi256_ps(sums[p]);
-        continue;
-      }
-      v[p] = _mm256_mul_ps(_mm256_cvtepi32_ps(sums[p]), scale);
-      // The second operand is the result where one of them is a NaN.
-      v[p] = _mm256_max_ps(least, _mm256_add_ps(v[p], bias));
-      v[p] = _mm256_min_ps(most, v[p]);
-    }
-    if (channels.count >= 8) {
-#pragma GCC unroll 8
-      for (int p = 0; p < kCount; ++p) _mm256_storeu_ps(y + p * stride, v[p]);
-    } else {
-#pragma GCC unroll 8
-      for (int p = 0; p < kCount; ++p) {
-        _mm256_maskstore_ps(y + p * stride, channels.mask, v[p]);
-      }
-    }
-  }
-};
 
 // kCount outputs of one block of lanes.
 template <int kCount>
@@ -106,25 +62,21 @@ inline void Outputs(const DepthwiseRow& row, int first, int channel,
 #pragma GCC unroll 8
     for (int p = 0; p < kCount; ++p) {
       const __m256i x = Load(a + p * row.step), z = Load(b + p * row.step);
-      AddInPlace(&even[p],
-                 _mm256_madd_epi16(_mm256_unpacklo_epi16(x, z), w_even));
-      AddInPlace(&odd[p],
-                 _mm256_madd_epi16(_mm256_unpackhi_epi16(x, z), w_odd));
+      AddInts(&even[p], _mm256_madd_epi16(_mm256_unpacklo_epi16(x, z), w_even));
+      AddInts(&odd[p], _mm256_madd_epi16(_mm256_unpackhi_epi16(x, z), w_odd));
     }
   }
-  const size_t stride = row.channels;
-  float* y = row.y + first * stride + channel;
   __m256i sums[kCount];
 #pragma GCC unroll 8
   for (int p = 0; p < kCount; ++p) {
     sums[p] = _mm256_permute2x128_si256(even[p], odd[p], 0x20);
   }
-  range.Store(Channels(row, channel), sums, y, stride);
+  Store(row, range, first, channel, sums);
 #pragma GCC unroll 8
   for (int p = 0; p < kCount; ++p) {
     sums[p] = _mm256_permute2x128_si256(even[p], odd[p], 0x31);
   }
-  range.Store(Channels(row, channel + 8), sums, y + 8, stride);
+  Store(row, range, first, channel + kEight, sums);
 }
 
 // The same with sums in s16.
@@ -140,22 +92,20 @@ inline void NarrowOutputs(const DepthwiseRow& row, int first, int channel,
     const __m256i v = Load(w);
 #pragma GCC unroll 8
     for (int p = 0; p < kCount; ++p) {
-      AddWordsInPlace(&words[p], _mm256_mullo_epi16(Load(a + p * row.step), v));
+      AddWords(&words[p], _mm256_mullo_epi16(Load(a + p * row.step), v));
     }
   }
-  const size_t stride = row.channels;
-  float* y = row.y + first * stride + channel;
   __m256i sums[kCount];
 #pragma GCC unroll 8
   for (int p = 0; p < kCount; ++p) {
     sums[p] = _mm256_cvtepi16_epi32(_mm256_castsi256_si128(words[p]));
   }
-  range.Store(Channels(row, channel), sums, y, stride);
+  Store(row, range, first, channel, sums);
 #pragma GCC unroll 8
   for (int p = 0; p < kCount; ++p) {
     sums[p] = _mm256_cvtepi16_epi32(_mm256_extracti128_si256(words[p], 1));
   }
-  range.Store(Channels(row, channel + 8), sums, y + 8, stride);
+  Store(row, range, first, channel + kEight, sums);
 }
 
 template <bool kNarrow, int kCount>
@@ -185,14 +135,12 @@ void Tiles(const DepthwiseRow& row, const Range& range) {
 
 template <bool kNarrow>
 void Row(const DepthwiseRow& row) {
-  const Range range(row);
+  const Range range(row.activation);
   // 7 divides the widths of most networks: 112, 56, 28, 14, 7.
   if (kNarrow && row.outputs >= 7) return Tiles<kNarrow, 7>(row, range);
   if (row.outputs >= 4) return Tiles<kNarrow, 4>(row, range);
   Tiles<kNarrow, 1>(row, range);
 }
-
-bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
 
 }  // namespace
 

@@ -3,16 +3,15 @@
 #include <immintrin.h>
 
 #include <cstring>
-#include <limits>
 
 #include "kernels/sparse_conv2d/kernel.h"
+#include "kernels/x86_outputs.h"
 
 namespace tfc {
 namespace {
 
 constexpr int kHalf = 16;  // pixels of a vector of int16
 constexpr int kOuts = 16;  // whose sums are transposed together
-constexpr int kEight = 8;  // pixels, or channels, of a vector of 32 bits
 
 // A column of 16 pixels is stored in this order, by twos, so that the unpacks,
 // which work inside of 128-bit halves, give pixels 0-7 and 8-15.
@@ -35,11 +34,6 @@ inline void Transpose(__m256i (&v)[kEight]) {
     v[i] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x20);
     v[i + 4] = _mm256_permute2x128_si256(u[i], u[i + 4], 0x31);
   }
-}
-
-inline __m256i LanesBelow(int count) {
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  return _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane);
 }
 
 // Up to 8 channels of 16 pixels.
@@ -116,57 +110,33 @@ inline void Sum(const int16_t* columns, const SparsePair* pair,
 
 // Outputs of 8 channels and up to 8 pixels from their sums, which are
 // kSparsePixels apart from channel to channel.
-class Writer {
- public:
-  explicit Writer(const SparseProduct& p) : p_(p) {
-    constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    const bool none = p.activation == Activation::kNone;
-    const bool relu6 = p.activation == Activation::kRelu6;
-    low_ = _mm256_set1_ps(none ? -kInfinity : 0.0f);
-    high_ = _mm256_set1_ps(relu6 ? 6.0f : kInfinity);
-  }
-
-  void Write(const int32_t* sums, int pixel, int out) const {
-    const int outs = p_.out_channels - out;
-    const __m256i mask = LanesBelow(outs);
-    const __m256 scale =
-        _mm256_mul_ps(_mm256_maskload_ps(p_.scales + out, mask),
-                      _mm256_set1_ps(p_.image_scale));
-    const __m256 bias = p_.bias == nullptr
-                            ? _mm256_setzero_ps()
-                            : _mm256_maskload_ps(p_.bias + out, mask);
-    __m256i v[kEight];
-    for (int i = 0; i < kEight; ++i) {
-      v[i] = _mm256_load_si256(
-          reinterpret_cast<const __m256i*>(sums + i * kSparsePixels));
-    }
-    Transpose(v);
-    float* y = p_.y + size_t{1} * pixel * p_.out_channels + out;
-    const int count = p_.pixels - pixel;
+void Write(const SparseProduct& p, const Range& range, const int32_t* sums,
+           int pixel, int out) {
+  const EightOuts outs(p.scales, p.bias, out, p.out_channels);
+  const __m256 scale = _mm256_mul_ps(outs.scale, _mm256_set1_ps(p.image_scale));
+  const Range activate = range;
+  const size_t stride = p.out_channels;
+  __m256i v[kEight];
 #pragma GCC unroll 8
-    for (int i = 0; i < kEight; ++i, y += p_.out_channels) {
-      if (i >= count) return;
-      __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(v[i]), scale);
-      f = _mm256_add_ps(f, bias);
-      // The second operand is the result where one of them is a NaN.
-      f = _mm256_min_ps(high_, _mm256_max_ps(low_, f));
-      if (outs >= kEight) {
-        _mm256_storeu_ps(y, f);
-      } else {
-        _mm256_maskstore_ps(y, mask, f);
-      }
-    }
+  for (int i = 0; i < kEight; ++i) {
+    v[i] = _mm256_load_si256(
+        reinterpret_cast<const __m256i*>(sums + i * kSparsePixels));
   }
-
- private:
-  const SparseProduct& p_;
-  __m256 low_, high_;
-};
+  Transpose(v);
+  float* y = p.y + pixel * stride + out;
+  const int count = p.pixels - pixel;
+#pragma GCC unroll 8
+  for (int i = 0; i < kEight; ++i, y += stride) {
+    if (i >= count) return;
+    const __m256 f = _mm256_mul_ps(_mm256_cvtepi32_ps(v[i]), scale);
+    outs.Write(activate.Clamp(_mm256_add_ps(f, outs.bias)), y);
+  }
+}
 
 template <int kHalves>
 void Outs(const SparseProduct& p) {
   alignas(32) int32_t sums[kOuts * kSparsePixels] = {};
-  const Writer writer(p);
+  const Range range(p.activation);
   const SparsePair* pair = p.pairs;
   for (int out = 0; out < p.out_channels; out += kOuts) {
     const int count =
@@ -177,10 +147,10 @@ void Outs(const SparseProduct& p) {
       pair = end;
     }
     for (int pixel = 0; pixel < p.pixels; pixel += kEight) {
-      writer.Write(sums + pixel, pixel, out);
+      Write(p, range, sums + pixel, pixel, out);
       if (count > kEight) {
-        writer.Write(sums + kEight * kSparsePixels + pixel, pixel,
-                     out + kEight);
+        Write(p, range, sums + kEight * kSparsePixels + pixel, pixel,
+              out + kEight);
       }
     }
   }
@@ -199,8 +169,6 @@ void Multiply(const SparseProduct& p) {
 extern const SparseConv2DKernel sparse_conv2d_avx2_32x16;
 
 const SparseConv2DKernel sparse_conv2d_avx2_32x16 = {
-    "sparse_conv2d_avx2_32x16",
-    [] { return static_cast<bool>(__builtin_cpu_supports("avx2")); },
-    &kQuantizeAvx2, Gather, Multiply};
+    "sparse_conv2d_avx2_32x16", HasAvx2, &kQuantizeAvx2, Gather, Multiply};
 
 }  // namespace tfc

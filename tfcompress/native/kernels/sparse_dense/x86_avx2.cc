@@ -1,54 +1,29 @@
 // Products of int16 rows with blocks of 16 weights, by vpmaddwd, in s32.
 #include <immintrin.h>
 
-#include <cstring>
-#include <limits>
-
+#include "kernels/quantize/quantize.h"
 #include "kernels/sparse_dense/kernel.h"
+#include "kernels/x86_outputs.h"
 
 namespace tfc {
 namespace {
 
 constexpr int kRows = 4;
-constexpr int kEight = 8;  // outs of a vector of sums
-constexpr int kFour = 4;   // outs of a group of blocks of depths
+constexpr int kFour = 4;  // outs of a group of blocks of depths
 
 inline __m256i Load(const int16_t* p) {
   return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p));
 }
 
-// The least and the greatest output of an activation.
-struct Range {
-  float low, high;
-
-  explicit Range(Activation activation) {
-    constexpr float kInfinity = std::numeric_limits<float>::infinity();
-    low = activation == Activation::kNone ? -kInfinity : 0.0f;
-    high = activation == Activation::kRelu6 ? 6.0f : kInfinity;
-  }
-};
-
 // Outputs `out` to `out` + 7 of one row.
 inline void Store(const BlockProduct& p, const Range& range, int row, int out,
                   __m256i sum) {
-  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
-  const int count = p.out_channels - out;
-  const __m256i mask = _mm256_cmpgt_epi32(_mm256_set1_epi32(count), lane);
-  const __m256 scale = _mm256_mul_ps(_mm256_maskload_ps(p.scales + out, mask),
-                                     _mm256_set1_ps(p.row_scales[row]));
-  __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale);
-  v = _mm256_add_ps(v, p.bias == nullptr
-                           ? _mm256_setzero_ps()
-                           : _mm256_maskload_ps(p.bias + out, mask));
-  // The second operand is the result where one of them is a NaN.
-  v = _mm256_max_ps(_mm256_set1_ps(range.low), v);
-  v = _mm256_min_ps(_mm256_set1_ps(range.high), v);
-  float* y = p.y + size_t{1} * row * p.out_channels + out;
-  if (count >= kEight) {
-    _mm256_storeu_ps(y, v);
-  } else {
-    _mm256_maskstore_ps(y, mask, v);
-  }
+  const EightOuts outs(p.scales, p.bias, out, p.out_channels);
+  const __m256 scale =
+      _mm256_mul_ps(outs.scale, _mm256_set1_ps(p.row_scales[row]));
+  const __m256 v = _mm256_mul_ps(_mm256_cvtepi32_ps(sum), scale);
+  outs.Write(range.Clamp(_mm256_add_ps(v, outs.bias)),
+             p.y + size_t{1} * row * p.out_channels + out);
 }
 
 // A group of 16 outs for kTile rows, from pairs of blocks.
@@ -128,8 +103,6 @@ void MultiplyDepths(const BlockProduct& p) {
     }
   }
 }
-
-bool HasAvx2() { return __builtin_cpu_supports("avx2"); }
 
 }  // namespace
 
