@@ -2,11 +2,11 @@
 // instruction, those of plain NEON elsewhere.
 #ifdef TFC_AARCH64
 #include <gtest/gtest.h>
-#include <sys/auxv.h>
 
 #include <string>
 
 #include "conv_case.h"
+#include "kernels/arm_features.h"
 #include "kernels/binary_conv2d/binary_conv2d.h"
 #include "kernels/depthwise_conv2d/depthwise_conv2d.h"
 #include "kernels/embedding/embedding.h"
@@ -19,7 +19,7 @@ std::string Chosen(const ConvCase& c) {
 }
 
 TEST(Arm, ChoosesByWeightsAndCpu) {
-  const bool dotprod = (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0;
+  const bool dotprod = HasDotprod();
   RecordProperty("dotprod", dotprod);
   Random random(1);
   ConvCase c;
@@ -74,6 +74,21 @@ TEST(Arm, EveryOpHasAKernel) {
   const float levels[16] = {}, scale = 1.0f;
   const TableView table = {32, 32, 4, c.symbols.data(), levels, 16, &scale, 1};
   EXPECT_STREQ(Embedding(table).KernelName(), "embedding_neon");
+}
+
+TEST(Arm, SkipsZerosWhereThatIsFaster) {
+  Random random(3);
+  ConvCase c;
+  c.ins = c.outs = 32;
+  ASSERT_TRUE(c.Spatial(1, 3, 3, 1, 1, true));
+  for (const bool most : {false, true}) {
+    c.RandomData(random);
+    for (size_t i = 0; i < c.symbols.size(); ++i) {
+      if (i % 10 >= (most ? 1 : 2)) c.symbols[i] = 8;
+    }
+    EXPECT_EQ(Chosen(c), HasDotprod() && !most ? "conv2d_u4_dotprod_4x16"
+                                               : "sparse_conv2d_neon_32x4");
+  }
 }
 
 }  // namespace

@@ -1,7 +1,6 @@
 // Products of int8 rows with low-bit weights by sdot, which adds 4 products to
 // each of 4 sums of 32 bits, so that nothing can overflow on the way.
-#include <sys/auxv.h>
-
+#include "kernels/arm_features.h"
 #include "kernels/conv2d/arm_neon.h"
 
 namespace tfc {
@@ -50,8 +49,6 @@ struct Dot {
     }
   }
 };
-
-bool HasDotprod() { return (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) != 0; }
 
 }  // namespace
 

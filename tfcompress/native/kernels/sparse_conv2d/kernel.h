@@ -48,6 +48,8 @@ struct SparseConv2DKernel {
                  int16_t* columns);
 
   void (*multiply)(const SparseProduct& product);
+
+  double least_zeros = 0.0;  // a fraction, where the usual one is too low
 };
 
 // All kernels of this build, best first (kernels.inc).

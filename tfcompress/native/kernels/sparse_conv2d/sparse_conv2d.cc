@@ -161,11 +161,12 @@ std::unique_ptr<Conv2D> CreateSparseConv2D(const WeightsView& weights,
                                            const Levels& levels) {
   const double least =
       levels.max_level <= kNarrow ? kLeastZeros : kLeastZerosOfWide;
-  if (!weights.on_maps || FractionOfZeros(weights, levels) < least) {
-    return nullptr;
-  }
+  const double zeros = FractionOfZeros(weights, levels);
+  if (!weights.on_maps || zeros < least) return nullptr;
   for (const SparseConv2DKernel* kernel : SparseConv2DKernels()) {
-    if (kernel->available()) return CreateSparse(*kernel, weights, levels);
+    if (kernel->available() && zeros >= kernel->least_zeros) {
+      return CreateSparse(*kernel, weights, levels);
+    }
   }
   return nullptr;
 }
