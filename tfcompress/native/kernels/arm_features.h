@@ -2,6 +2,7 @@
 #ifndef TFCOMPRESS_NATIVE_KERNELS_ARM_FEATURES_H_
 #define TFCOMPRESS_NATIVE_KERNELS_ARM_FEATURES_H_
 
+#include <asm/hwcap.h>
 #include <sys/auxv.h>
 
 namespace tfc {
