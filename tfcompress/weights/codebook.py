@@ -17,6 +17,7 @@ _FEW = 32
 _CELLS = 4096
 # Sums of neighbouring weights go to bins of their own: adding to the same bin waits for the last addition.
 _LANES = 8
+_CHUNK = 2**16  # weights
 
 
 @fused
@@ -62,6 +63,7 @@ def shared_values(weight: tf.Tensor, centroids: tf.Tensor, indices: tf.Tensor) -
     return values_of(centroids)
 
 
+@fused
 def refine_centroids(weight: tf.Tensor, mask: tf.Tensor, centroids: tf.Tensor, free: tf.Tensor) -> tf.Tensor:
     """One step of Lloyd's algorithm: every free centroid moves to the mean of its weights.
 
@@ -74,9 +76,12 @@ def refine_centroids(weight: tf.Tensor, mask: tf.Tensor, centroids: tf.Tensor, f
     Returns:
         float32 [k]; a centroid without weights stays.
     """
-    indices = nearest_centroid(weight, centroids)
-    sums = _sum_by_index(weight * mask, indices, centroids.shape[0])
-    sizes = _sum_by_index(mask, indices, centroids.shape[0])
+
+    def count(weight: tf.Tensor, mask: tf.Tensor) -> tf.Tensor:
+        indices = nearest_centroid(weight, centroids)
+        return tf.stack([_lane_sums(values, indices, centroids.shape[0]) for values in (weight * mask, mask)])
+
+    sums, sizes = tf.unstack(tf.reduce_sum(_over_chunks(count, weight, mask), axis=-1))
     moved = tf.where(sizes > 0, sums / tf.maximum(sizes, 1.0), centroids)
     return tf.where(free > 0, moved, centroids)
 
@@ -140,7 +145,25 @@ def _nearest_value(weight: tf.Tensor, centroids: tf.Tensor) -> tf.Tensor:
 @fused
 def _sum_by_index(values: tf.Tensor, indices: tf.Tensor, count: int) -> tf.Tensor:
     """Sum of the values of each index, float32 [count]."""
-    values, indices = tf.reshape(values, [-1]), tf.reshape(indices, [-1])
+    return tf.reduce_sum(_over_chunks(lambda v, i: _lane_sums(v, i, count), values, indices), axis=-1)
+
+
+def _lane_sums(values: tf.Tensor, indices: tf.Tensor, count: int) -> tf.Tensor:
+    """Sums of the values of each index, float32 [count, _LANES]."""
     lane = tf.range(values.shape[0]) % _LANES
     sums = tf.math.unsorted_segment_sum(values, indices * _LANES + lane, count * _LANES)
-    return tf.reduce_sum(tf.reshape(sums, [count, _LANES]), axis=1)
+    return tf.reshape(sums, [count, _LANES])
+
+
+def _over_chunks(function: Callable[..., tf.Tensor], *tensors: tf.Tensor) -> tf.Tensor:
+    """The sum of a function over parts of flat tensors, so that what it needs in between stays small."""
+    flat = [tf.reshape(tensor, [-1]) for tensor in tensors]
+    size = flat[0].shape[0]
+    first = size % _CHUNK or min(size, _CHUNK)
+    total = function(*(tensor[:first] for tensor in flat))
+
+    def add(start: tf.Tensor, total: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        part = (tf.ensure_shape(tf.slice(tensor, [start], [_CHUNK]), [_CHUNK]) for tensor in flat)
+        return start + _CHUNK, total + function(*part)
+
+    return total if first == size else tf.while_loop(lambda start, _: start < size, add, (first, total))[1]

@@ -25,6 +25,8 @@ __all__ = [
     "update_masks",
 ]
 
+_SAMPLE = 2**18  # weights that k-means++ draws from, evenly spaced
+
 Score = Callable[[tf.Tensor], tf.Tensor]
 _LEGACY_KERAS = "TF_USE_LEGACY_KERAS"
 
@@ -171,6 +173,9 @@ def initial_centroids(weight: tf.Tensor, num_centroids: int, init: str, with_zer
     }[init]
     initializer = modules.clustering_centroids.CentroidsInitializerFactory.get_centroid_initializer(kind)
     flat = tf.reshape(weight, [-1])
+    if init == "kmeans++":
+        # It takes 13 float copies of what it looks at. The steps of Lloyd's algorithm that follow see all weights.
+        flat = flat[:: -(-flat.shape[0] // _SAMPLE)]
     centroids = tf.sort(initializer(flat, num_centroids, preserve_sparsity=with_zero).get_cluster_centroids())
     # A weight of zeros has the zero centroid alone; the others wait where they do no harm.
     return tf.pad(centroids, [[0, num_centroids - centroids.shape[0]]])
