@@ -117,6 +117,21 @@ def test_depthwise_convolutions(multiplier, strides, dilation, monkeypatch):
         np.testing.assert_allclose(run_packed(packed, x), expected, rtol=0, atol=tolerance * np.abs(expected).max())
 
 
+def test_a_depthwise_convolution_alone_whose_bias_is_decoded():
+    """Two layers share a bias with structure, which is a TfcDecode's output when the second one is looked at."""
+    rng = np.random.default_rng(0)
+    bias = (rng.integers(-7, 8, 160) * 0.25).astype(np.float32)
+    kernels = [layers.DepthwiseConv2D(3, padding="same") for _ in range(2)]
+    net = keras.Sequential([layers.Input((6, 6, 160)), *kernels])
+    for layer in kernels:
+        layer.kernel.assign(rng.integers(-7, 8, layer.kernel.shape) / 8)
+        layer.bias.assign(bias)
+    alone = []
+    pack(to_float_tflite(net), speedup=lambda each: alone.append(each.alone()) or 0.5)
+    x = rng.normal(size=(1, 6, 6, 160)).astype(np.float32)
+    assert [run(each, x)[0].shape for each in alone] == [(1, 6, 6, 160)] * 2
+
+
 def test_a_multiplier_that_does_not_fit_is_refused():
     keras.utils.set_random_seed(3)
     layer = layers.DepthwiseConv2D(3)

@@ -67,10 +67,7 @@ class Candidate:
             if is_bias and (index < 0 or data is None):
                 # None, or what a TfcDecode computes by now: zeros take the same time.
                 tensor = schema.TensorT()
-                tensor.shape, tensor.type = (
-                    np.array([self.weight.symbols.shape[0]], np.int32),
-                    schema.TensorType.FLOAT32,
-                )
+                tensor.shape, tensor.type = np.array([outs], np.int32), schema.TensorType.FLOAT32
                 data = np.zeros(4 * outs, np.uint8)
             if position in (0, len(source.inputs)):
                 tensor.shape = np.array(self.y_shape if position else self.x_shape, np.int32)
