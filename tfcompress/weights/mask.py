@@ -42,13 +42,17 @@ def magnitude_mask(weight: tf.Tensor, kept: tf.Tensor) -> tuple[tf.Tensor, tf.Te
     Returns:
         The smallest kept magnitude (a scalar) and the mask (bool, the weight's shape; true is what stays).
     """
-    bits = tf.bitcast(tf.reshape(tf.abs(weight), [-1]), tf.int32)
-    index = tf.range(bits.shape[0])
-    threshold = _largest(lambda bound: _count(bits >= bound) >= kept, num_bits=31)
-    equal = bits == threshold
-    wanted = kept - _count(bits > threshold)
-    last = _largest(lambda bound: _count(equal & (index < bound)) < wanted, num_bits=bits.shape[0].bit_length())
-    stays = (bits > threshold) | (equal & (index <= last))
+    flat = tf.reshape(weight, [-1])
+    size = flat.shape[0]
+    # Functions, not tensors: a loop would keep what it is given in memory, as large as the weight.
+    bits = lambda: tf.bitcast(tf.abs(flat), tf.int32)  # noqa: E731
+    index = lambda: tf.range(size)  # noqa: E731
+    threshold = _largest(lambda bound: _count(bits() >= bound) >= kept, num_bits=31)
+    wanted = kept - _count(bits() > threshold)
+    last = _largest(
+        lambda bound: _count((bits() == threshold) & (index() < bound)) < wanted, num_bits=size.bit_length()
+    )
+    stays = (bits() > threshold) | ((bits() == threshold) & (index() <= last))
     return tf.bitcast(threshold, tf.float32), tf.reshape(stays, weight.shape)
 
 
