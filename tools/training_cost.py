@@ -10,12 +10,15 @@ machine does meets both.
 from __future__ import annotations
 
 import json
+import os
 import resource
 import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -31,6 +34,7 @@ STEPS = {"mlp": 40, "cnn": 20}  # of one turn: a second or two
 INFERENCE_STEPS = 79  # a test set of 10,000 images
 TURNS = 11
 TRAINING = 4690  # updates of the training whose schedule is measured: ten epochs of 60,000 images
+GIVE_BACK = {"MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "131072"}  # of glibc, in bytes
 ROOT = Path(__file__).resolve().parent.parent
 
 
@@ -54,7 +58,8 @@ def inference_ratio(work: str, run: Run) -> float:
 def memory_copies(run: Run) -> float:
     """Peak memory of training under all techniques at once beyond the plain model's, in float copies of the weights.
 
-    The peak of an MLP of few weights is taken away from both, since it is the price of imports and compilation.
+    The peak of a narrower MLP is taken away from both, since it is the price of imports and compilation. The C
+    library gives back every tensor at once; otherwise what it keeps differs by several copies from run to run.
     """
     copies = {}
     for technique in TECHNIQUES:
@@ -97,9 +102,18 @@ def _told_ratio(library: str, model: str, technique: str, work: str, run: Run) -
 class _Worker:
     """A process that holds one model."""
 
-    def __init__(self, library: str, model: str, technique: str) -> None:
+    def __init__(
+        self, library: str, model: str, technique: str, settings: Mapping[str, str] = MappingProxyType({})
+    ) -> None:
         command = [sys.executable, str(Path(__file__).resolve()), library, model, technique]
-        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT)
+        self._process = subprocess.Popen(
+            command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            cwd=ROOT,
+            env={**os.environ, **settings},
+        )
         self._name = f"{technique} of {model} on {library}"
 
     def ask(self, work: str, steps: int) -> dict[str, float]:
@@ -119,14 +133,14 @@ class _Worker:
 
 
 def _peak(model: str, technique: str, run: Run) -> float:
-    worker = _Worker("keras", model, technique)
+    worker = _Worker("keras", model, technique, GIVE_BACK)
     try:
         return worker.ask("fit", 3 if run.quick else 60)["peak"]
     finally:
         worker.stop()
 
 
-WIDTHS = {"mlp": 1024, "wide": 2048, "narrow": 32}
+WIDTHS = {"mlp": 1024, "wide": 3072, "narrow": 1024}
 
 
 def _weights(model: str) -> int:
@@ -180,7 +194,8 @@ def _worker(library: str, kind: str, technique: str) -> None:
     """Builds the model and does what standard input says."""
     from tfcompress.heap import keep_freed_memory
 
-    keep_freed_memory()
+    if not GIVE_BACK.keys() & os.environ.keys():
+        keep_freed_memory()
     if library == "keras":
         import keras
     else:

@@ -145,13 +145,15 @@ def _nearest_value(weight: tf.Tensor, centroids: tf.Tensor) -> tf.Tensor:
 @fused
 def _sum_by_index(values: tf.Tensor, indices: tf.Tensor, count: int) -> tf.Tensor:
     """Sum of the values of each index, float32 [count]."""
+    if count <= 256:
+        indices = tf.cast(indices, tf.uint8)  # a quarter of the memory until their sums are taken
     return tf.reduce_sum(_over_chunks(lambda v, i: _lane_sums(v, i, count), values, indices), axis=-1)
 
 
 def _lane_sums(values: tf.Tensor, indices: tf.Tensor, count: int) -> tf.Tensor:
     """Sums of the values of each index, float32 [count, _LANES]."""
     lane = tf.range(values.shape[0]) % _LANES
-    sums = tf.math.unsorted_segment_sum(values, indices * _LANES + lane, count * _LANES)
+    sums = tf.math.unsorted_segment_sum(values, tf.cast(indices, tf.int32) * _LANES + lane, count * _LANES)
     return tf.reshape(sums, [count, _LANES])
 
 
