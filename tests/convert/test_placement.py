@@ -115,9 +115,10 @@ def test_predictions_grow_with_the_products_per_value(bits):
 
 def test_bits_are_for_few_rows():
     told = []
-    for layer in ((1, 1, 512, 512), (FEW_ROWS, 1, 16, 16)):
+    for layer in ((1, 1, 512, 512), (FEW_ROWS, 1, 8192, 16), (FEW_ROWS, 1, 16, 16)):
         pack(net(layer, bits=1), speedup=lambda each: told.append(predicted_speedup(each)) or 1.0)
     assert told[0] > 1 > told[1]
+    assert told[2] == 1  # slower, too, but by less than is worth a decoded weight
     assert all(len(costs) == 6 and min(costs) >= 0 for costs in COSTS.values())
 
 

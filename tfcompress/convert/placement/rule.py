@@ -18,6 +18,7 @@ from tfcompress.convert.placement.candidate import Candidate
 __all__ = ["features", "kind_of", "predicted_speedup", "stock_of"]
 
 WIDE, SMALL = 512, 1024  # channels and pixels: depthwise convolutions of more and fewer were faster throughout
+NOTICEABLE = 1.0  # microseconds
 FEW_ROWS = 4  # which the kernel of 1-bit weights takes at once
 # Microseconds per call, and nanoseconds per output row, per value that a row reads, per value that it writes, per
 # product, and per weight; one thread of a Zen 3 core.
@@ -55,6 +56,9 @@ def features(x_shape: Sequence[int], weight_shape: Sequence[int], y_shape: Seque
 def predicted_speedup(candidate: Candidate) -> float:
     """How many times as fast as XNNPACK's float op our kernel is; > 1 is faster.
 
+    Of a convolution or dense layer a loss of less than a microsecond counts as none: decoding takes room in the file
+    and in memory.
+
     Args:
         candidate: A convolution or dense layer.
     """
@@ -63,7 +67,8 @@ def predicted_speedup(candidate: Candidate) -> float:
     stock, kernel = (
         sum(cost * each for cost, each in zip(COSTS[name], costs, strict=True)) for name in (stock_of(kind), kind)
     )
-    return stock / kernel
+    close = stock_of(kind) == "stock" and kernel - stock < NOTICEABLE
+    return max(1.0, stock / kernel) if close else stock / kernel
 
 
 def stock_of(kind: str) -> str:
