@@ -29,10 +29,7 @@ def fit_kept_weights(objective: Objective, transforms: Sequence[Transform], step
         seed: Seed of the samples.
     """
     weights = [full_precision(transform.variable) for transform in transforms]
-    masks = [
-        tf.ones_like(w) if t.mask is None else tf.cast(t.mask.value, tf.float32)
-        for w, t in zip(weights, transforms, strict=True)
-    ]
+    masks = [transform.mask_or_ones(weight) for weight, transform in zip(weights, transforms, strict=True)]
     units = [tf.math.reduce_std(weight) + 1e-8 for weight in weights]
 
     def weights_of(moves: Sequence[tf.Tensor]) -> list[tf.Tensor]:

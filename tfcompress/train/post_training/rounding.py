@@ -54,7 +54,7 @@ def levels_around(transform: Transform) -> tuple[np.ndarray, np.ndarray, np.ndar
         lower, upper and share = (w - lower) / (upper - lower), 0 to 1, float32 of the weight's shape.
     """
     weight = full_precision(transform.variable)
-    mask = np.ones(weight.shape, np.float32) if transform.mask is None else transform.mask.numpy().astype(np.float32)
+    mask = transform.mask_or_ones(weight).numpy()
     weight = weight.numpy() * mask
     if isinstance(transform.coder, Uniform):
         lower, upper = _grid(transform.coder, weight)

@@ -121,7 +121,7 @@ class Transform:
     def _compute(self, weight: tf.Tensor, trained: Sequence[tf.Tensor], noise: Noise | None) -> tf.Tensor:
         values = dict(zip((id(variable) for variable in self.trained), trained, strict=True))
         read: Read = lambda variable: values.get(id(variable), variable.value)  # noqa: E731
-        mask = self._mask_or_ones(weight)
+        mask = self.mask_or_ones(weight)
         if self.pruner is not None:
             weight = self.pruner.prune(weight, read, noise)
         if self.coder is None:
@@ -155,7 +155,8 @@ class Transform:
         wanted = [*([] if self._is_straight else [weight]), *trained]
         return tape.gradient(value, wanted, output_gradients=upstream, unconnected_gradients="zero")
 
-    def _mask_or_ones(self, weight: tf.Tensor) -> tf.Tensor:
+    def mask_or_ones(self, weight: tf.Tensor) -> tf.Tensor:
+        """The mask as numbers: float32, 1 where the weight stays; 1 everywhere without pruning."""
         return tf.ones_like(weight) if self.mask is None else tf.cast(self.mask.value, tf.float32)
 
     def start(self) -> None:
@@ -167,7 +168,7 @@ class Transform:
         """The pruned weight and its mask, as they are now."""
         weight = full_precision(self.variable)
         pruned = weight if self.pruner is None else self.pruner.prune(weight, lambda variable: variable.value)
-        return pruned, self._mask_or_ones(weight)
+        return pruned, self.mask_or_ones(weight)
 
     def advance(self, step: tf.Tensor, updated: tf.Tensor) -> None:
         """Lets scales and centroids follow the weights and the mask after one optimizer update.
